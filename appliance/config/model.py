@@ -1,0 +1,393 @@
+"""Settings: everything an operator can decide, as one frozen tree.
+
+Invariant: every field has a default that works on a laptop, a description, and, where the contract
+or its self-hosting guides name one, the environment names that set it (`extra["env"]`, the first
+name is the preferred one). There is no default secret. Read once in `cli`, handed down in parts.
+"""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Final
+
+import msgspec
+from msgspec import Meta
+
+from appliance.base.units import Bytes, Seconds
+from appliance.config.secrets import Secret
+
+Port = Annotated[int, Meta(ge=0, le=65535)]
+Name = Annotated[str, Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,62}$")]
+
+DEFAULT_DATA_DIR: Final = Path("~/.local/share/pug-appliance")
+DEFAULT_CONFIG_FILE: Final = Path("/etc/pug/appliance.toml")
+
+
+def _env(*names: str) -> dict[str, tuple[str, ...]]:
+    return {"env": names}
+
+
+class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A branch of the tree: immutable, and an unknown key in it is an error."""
+
+
+class LogForm(StrEnum):
+    """How log lines look."""
+
+    AUTO = "auto"
+    JSON = "json"
+    READABLE = "readable"
+
+
+class LogLevel(StrEnum):
+    """The least severe line that is kept."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+class EmailProvider(StrEnum):
+    """Who carries the operator's mail [configuration 4]."""
+
+    RESEND = "resend"
+    SES = "ses"
+
+
+class ApiSettings(Section):
+    """The only public door."""
+
+    host: Annotated[
+        str, Meta(min_length=1, description="address to listen on", extra=_env("PUG_SERVER_HOST"))
+    ] = "127.0.0.1"
+    port: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=65535,
+            description="public TCP port, plain HTTP; 0 lets the system choose",
+            extra=_env("PUG_SERVER_PORT"),
+        ),
+    ] = 8080
+    cors_origins: Annotated[
+        tuple[Annotated[str, Meta(min_length=1)], ...],
+        Meta(
+            description="origins that dashboards may call from; entries may hold one *",
+            extra=_env("PUG_CORS_ORIGINS"),
+        ),
+    ] = ("*",)
+    body_bytes_max: Annotated[
+        Bytes,
+        Meta(description="largest request body, also after decompression"),
+    ] = Bytes(16 << 20)
+    requests_max: Annotated[
+        int, Meta(ge=1, le=65536, description="requests in work at once; more wait")
+    ] = 1024
+    dashboard: Annotated[bool, Meta(description="serve the web pages under /")] = True
+
+
+class PostgresSettings(Section):
+    """Accounts, projects, keys, dashboards, the write side of profiles."""
+
+    url: Annotated[
+        Secret | None,
+        Meta(
+            description="URL of an external PostgreSQL; then none is started here",
+            extra=_env("DATABASE_URL"),
+        ),
+    ] = None
+    port: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=65535,
+            description="loopback port of the engine; another is chosen when it is taken",
+            extra=_env("DB_PORT"),
+        ),
+    ] = 5432
+    database: Annotated[
+        Name, Meta(description="database of the engine", extra=_env("DB_NAME"))
+    ] = "pug"
+    user: Annotated[
+        Name, Meta(description="role of the appliance", extra=_env("DB_USER"))
+    ] = "pug"
+    connections_max: Annotated[
+        int, Meta(ge=4, le=1000, description="connections the engine accepts")
+    ] = 60
+    pool_size_max: Annotated[
+        int, Meta(ge=1, le=200, description="connections of one process")
+    ] = 8
+
+
+class NatsSettings(Section):
+    """The hand-over between API and workers."""
+
+    url: Annotated[
+        Secret | None,
+        Meta(
+            description="URL of an external NATS server or cluster; then none is started here",
+            extra=_env("NATS_URL"),
+        ),
+    ] = None
+    creds_file: Annotated[
+        Path | None,
+        Meta(description="credentials file for the external server", extra=_env("NATS_CREDS_FILE")),
+    ] = None
+    jwt: Annotated[
+        Secret | None,
+        Meta(description="user JWT for the external server; needs seed", extra=_env("NATS_JWT")),
+    ] = None
+    seed: Annotated[
+        Secret | None,
+        Meta(description="seed of the user JWT; needs jwt", extra=_env("NATS_SEED")),
+    ] = None
+    port: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=65535,
+            description="loopback port of the engine; another is chosen when it is taken",
+        ),
+    ] = 4222
+    monitor_port: Annotated[
+        int, Meta(ge=0, le=65535, description="loopback port of its monitoring")
+    ] = 8222
+    replicas: Annotated[
+        int, Meta(ge=1, le=5, description="copies of every stream; 3 for an external cluster")
+    ] = 1
+    store_bytes_max: Annotated[
+        Bytes | None,
+        Meta(description="disk that streams may take; unset: sized from the free disk"),
+    ] = None
+    retention: Annotated[
+        Seconds, Meta(description="how long a stored message can be replayed")
+    ] = Seconds(30 * 86400)
+
+
+class ClickHouseSettings(Section):
+    """The event store."""
+
+    url: Annotated[
+        Secret | None,
+        Meta(
+            description="URL of an external ClickHouse (http, https or clickhouse scheme); "
+            "then none is started here",
+            extra=_env("CLICKHOUSE_URL"),
+        ),
+    ] = None
+    port: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=65535,
+            description="loopback port of the engine; another is chosen when it is taken",
+            extra=_env("CLICKHOUSE_HTTP_PORT"),
+        ),
+    ] = 8123
+    database: Annotated[
+        Name, Meta(description="database of the event store", extra=_env("CLICKHOUSE_DB"))
+    ] = "pug"
+    user: Annotated[
+        Name, Meta(description="user of the event store", extra=_env("CLICKHOUSE_USER"))
+    ] = "pug"
+    memory_bytes_max: Annotated[
+        Bytes | None,
+        Meta(description="memory all queries may take; unset: half of the machine's"),
+    ] = None
+    queries_max: Annotated[int, Meta(ge=1, le=1000, description="queries that run at once")] = 16
+
+
+class WorkerSettings(Section):
+    """Queue workers."""
+
+    insert_rows_max: Annotated[
+        int, Meta(ge=1, le=1_000_000, description="rows of one insert into the event store")
+    ] = 50_000
+    insert_wait: Annotated[
+        Seconds, Meta(description="longest time an event waits for company before its insert")
+    ] = Seconds(0.1)
+    health_addr: Annotated[
+        str,
+        Meta(
+            description="address of the workers' /healthz and /readyz; `off` for none, "
+            "port 0 for any",
+            extra=_env("PUG_WORKER_HEALTH_ADDR"),
+        ),
+    ] = "127.0.0.1:0"
+
+
+class LogSettings(Section):
+    """What is logged, and how much of it is kept."""
+
+    form: Annotated[
+        LogForm, Meta(description="json, readable, or auto: readable on a terminal")
+    ] = LogForm.AUTO
+    level: Annotated[LogLevel, Meta(description="least severe line that is kept")] = LogLevel.INFO
+    file_bytes_max: Annotated[
+        Bytes, Meta(description="size at which a component's log file is turned over")
+    ] = Bytes(16 << 20)
+    files_max: Annotated[
+        int, Meta(ge=1, le=100, description="log files kept for each component")
+    ] = 4
+
+
+class SessionSettings(Section):
+    """Sign-in to the dashboard."""
+
+    signing_key: Annotated[
+        Secret | None,
+        Meta(
+            description="HMAC key of access tokens; unset: made at first start",
+            extra=_env("PUG_JWT_SECRET_KEY"),
+        ),
+    ] = None
+    google_client_id: Annotated[
+        str,
+        Meta(
+            description="audience of Google ID tokens; empty switches Google sign-in off",
+            extra=_env("PUG_OAUTH_GOOGLE_CLIENT_ID"),
+        ),
+    ] = ""
+
+
+class EmailSettings(Section):
+    """Outgoing mail; without a provider no mail is sent."""
+
+    dashboard_base_url: Annotated[
+        str,
+        Meta(description="start of the links in mails", extra=_env("PUG_DASHBOARD_BASE_URL")),
+    ] = ""
+    sender: Annotated[
+        str, Meta(description="operator's sender address", extra=_env("PUG_EMAIL_FROM"))
+    ] = ""
+    reply_to: Annotated[
+        str, Meta(description="operator's reply-to address", extra=_env("PUG_EMAIL_REPLY_TO"))
+    ] = ""
+    logo_url: Annotated[
+        str, Meta(description="picture in the mail header", extra=_env("PUG_EMAIL_LOGO_URL"))
+    ] = ""
+    provider: Annotated[
+        EmailProvider,
+        Meta(description="operator's mail provider", extra=_env("PUG_EMAIL_PROVIDER")),
+    ] = EmailProvider.RESEND
+    resend_api_key: Annotated[
+        Secret | None, Meta(description="key for Resend", extra=_env("PUG_RESEND_API_KEY"))
+    ] = None
+    ses_region: Annotated[
+        str, Meta(description="region for SES", extra=_env("PUG_SES_REGION", "AWS_REGION"))
+    ] = ""
+    provider_secret_key: Annotated[
+        Secret | None,
+        Meta(
+            description="base64 of the 32 bytes that encrypt organisations' mail credentials",
+            extra=_env("PUG_EMAIL_PROVIDER_SECRET_KEY"),
+        ),
+    ] = None
+
+
+class DemoSettings(Section):
+    """Invented traffic for trying the product out."""
+
+    enabled: Annotated[
+        bool, Meta(description="produce demo traffic", extra=_env("PUG_DEMO_ENABLED"))
+    ] = False
+    peak_sessions_per_minute: Annotated[
+        float,
+        Meta(
+            gt=0,
+            description="sessions a minute in the busiest hour",
+            extra=_env("PUG_DEMO_PEAK_SESSIONS_PER_MIN"),
+        ),
+    ] = 6.0
+    seed_events: Annotated[
+        int,
+        Meta(ge=1, description="events of the one-time back-fill", extra=_env("PUG_DEMO_SEED_COUNT")),
+    ] = 500_000
+    seed_batch_events: Annotated[
+        int,
+        Meta(ge=1, description="events of one back-fill insert", extra=_env("PUG_DEMO_SEED_BATCH")),
+    ] = 10_000
+
+
+class Settings(Section):
+    """The whole tree. `data_dir` holds everything the appliance writes."""
+
+    data_dir: Annotated[
+        Path,
+        Meta(description="folder for everything the appliance writes", extra=_env("PUG_DATA_DIR")),
+    ] = DEFAULT_DATA_DIR
+    api: ApiSettings = ApiSettings()
+    postgres: PostgresSettings = PostgresSettings()
+    nats: NatsSettings = NatsSettings()
+    clickhouse: ClickHouseSettings = ClickHouseSettings()
+    worker: WorkerSettings = WorkerSettings()
+    logs: LogSettings = LogSettings()
+    sessions: SessionSettings = SessionSettings()
+    email: EmailSettings = EmailSettings()
+    demo: DemoSettings = DemoSettings()
+
+
+class Folders(msgspec.Struct, frozen=True, kw_only=True):
+    """Where things lie inside `data_dir`; nothing else builds these paths."""
+
+    root: Path
+
+    @property
+    def secrets(self) -> Path:
+        return self.root / "secrets"
+
+    @property
+    def run(self) -> Path:
+        return self.root / "run"
+
+    @property
+    def logs(self) -> Path:
+        return self.root / "logs"
+
+    @property
+    def postgres(self) -> Path:
+        return self.root / "postgres"
+
+    @property
+    def nats(self) -> Path:
+        return self.root / "nats"
+
+    @property
+    def clickhouse(self) -> Path:
+        return self.root / "clickhouse"
+
+    @property
+    def ports_file(self) -> Path:
+        return self.run / "ports.json"
+
+    @property
+    def control_socket(self) -> Path:
+        return self.run / "control.sock"
+
+    @property
+    def lock_file(self) -> Path:
+        return self.run / "appliance.lock"
+
+    @property
+    def connection_file(self) -> Path:
+        return self.root / "connection.json"
+
+
+NO_EFFECT: Final[dict[str, str]] = {
+    "REDIS_URL": "there is no Redis; salts live in the memory of NATS",
+    "NATS_STREAMS_CONFIG": "stream definitions are built in",
+    "NATS_CONSUMERS_CONFIG": "consumer definitions are built in",
+    "DB_PASSWORD": "the engine's password is made at first start",
+    "CLICKHOUSE_PASSWORD": "the engine's password is made at first start",
+    "CLICKHOUSE_NATIVE_PORT": "the engine speaks HTTP only",
+    "CLICKHOUSE_TCP_PORT": "the engine speaks HTTP only",
+    "DRAGONFLY_PORT": "there is no Redis; salts live in the memory of NATS",
+    "PUG_OTEL": "a switch of older releases",
+    "OTEL_EXPORTER_OTLP_ENDPOINT": "telemetry export is not part of this release",
+    "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "telemetry export is not part of this release",
+    "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT": "telemetry export is not part of this release",
+    "OTEL_EXPORTER_OTLP_LOGS_ENDPOINT": "telemetry export is not part of this release",
+    "OTEL_EXPORTER_OTLP_INSECURE": "telemetry export is not part of this release",
+    "OTEL_SERVICE_NAME": "telemetry export is not part of this release",
+}
+"""Environment names of the original that set nothing here, and why [configuration 2-9]."""
