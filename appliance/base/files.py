@@ -8,11 +8,11 @@ import errno
 import fcntl
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Final
+from typing import Final, Self
 
 from appliance.base.errors import ConflictError, MisconfiguredError
 
@@ -123,7 +123,7 @@ class FileLock:
             os.close(self._descriptor)
             self._descriptor = -1
 
-    def __enter__(self) -> "FileLock":
+    def __enter__(self) -> Self:
         self.acquire()
         return self
 
@@ -137,7 +137,7 @@ class FileLock:
 
 
 @contextmanager
-def exact_modes() -> Iterator[None]:
+def exact_modes() -> Generator[None]:
     """Run with a umask of zero, for libraries that take modes but obey the umask."""
     before = os.umask(0)
     try:

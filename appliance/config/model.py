@@ -54,7 +54,7 @@ class EmailProvider(StrEnum):
     SES = "ses"
 
 
-class ApiSettings(Section):
+class ApiSettings(Section, frozen=True, kw_only=True):
     """The only public door."""
 
     host: Annotated[
@@ -86,7 +86,7 @@ class ApiSettings(Section):
     dashboard: Annotated[bool, Meta(description="serve the web pages under /")] = True
 
 
-class PostgresSettings(Section):
+class PostgresSettings(Section, frozen=True, kw_only=True):
     """Accounts, projects, keys, dashboards, the write side of profiles."""
 
     url: Annotated[
@@ -105,21 +105,17 @@ class PostgresSettings(Section):
             extra=_env("DB_PORT"),
         ),
     ] = 5432
-    database: Annotated[
-        Name, Meta(description="database of the engine", extra=_env("DB_NAME"))
-    ] = "pug"
-    user: Annotated[
-        Name, Meta(description="role of the appliance", extra=_env("DB_USER"))
-    ] = "pug"
+    database: Annotated[Name, Meta(description="database of the engine", extra=_env("DB_NAME"))] = (
+        "pug"
+    )
+    user: Annotated[Name, Meta(description="role of the appliance", extra=_env("DB_USER"))] = "pug"
     connections_max: Annotated[
         int, Meta(ge=4, le=1000, description="connections the engine accepts")
     ] = 60
-    pool_size_max: Annotated[
-        int, Meta(ge=1, le=200, description="connections of one process")
-    ] = 8
+    pool_size_max: Annotated[int, Meta(ge=1, le=200, description="connections of one process")] = 8
 
 
-class NatsSettings(Section):
+class NatsSettings(Section, frozen=True, kw_only=True):
     """The hand-over between API and workers."""
 
     url: Annotated[
@@ -159,12 +155,12 @@ class NatsSettings(Section):
         Bytes | None,
         Meta(description="disk that streams may take; unset: sized from the free disk"),
     ] = None
-    retention: Annotated[
-        Seconds, Meta(description="how long a stored message can be replayed")
-    ] = Seconds(30 * 86400)
+    retention: Annotated[Seconds, Meta(description="how long a stored message can be replayed")] = (
+        Seconds(30 * 86400)
+    )
 
 
-class ClickHouseSettings(Section):
+class ClickHouseSettings(Section, frozen=True, kw_only=True):
     """The event store."""
 
     url: Annotated[
@@ -197,7 +193,7 @@ class ClickHouseSettings(Section):
     queries_max: Annotated[int, Meta(ge=1, le=1000, description="queries that run at once")] = 16
 
 
-class WorkerSettings(Section):
+class WorkerSettings(Section, frozen=True, kw_only=True):
     """Queue workers."""
 
     insert_rows_max: Annotated[
@@ -216,7 +212,7 @@ class WorkerSettings(Section):
     ] = "127.0.0.1:0"
 
 
-class LogSettings(Section):
+class LogSettings(Section, frozen=True, kw_only=True):
     """What is logged, and how much of it is kept."""
 
     form: Annotated[
@@ -231,7 +227,7 @@ class LogSettings(Section):
     ] = 4
 
 
-class SessionSettings(Section):
+class SessionSettings(Section, frozen=True, kw_only=True):
     """Sign-in to the dashboard."""
 
     signing_key: Annotated[
@@ -250,7 +246,7 @@ class SessionSettings(Section):
     ] = ""
 
 
-class EmailSettings(Section):
+class EmailSettings(Section, frozen=True, kw_only=True):
     """Outgoing mail; without a provider no mail is sent."""
 
     dashboard_base_url: Annotated[
@@ -285,7 +281,7 @@ class EmailSettings(Section):
     ] = None
 
 
-class DemoSettings(Section):
+class DemoSettings(Section, frozen=True, kw_only=True):
     """Invented traffic for trying the product out."""
 
     enabled: Annotated[
@@ -301,7 +297,9 @@ class DemoSettings(Section):
     ] = 6.0
     seed_events: Annotated[
         int,
-        Meta(ge=1, description="events of the one-time back-fill", extra=_env("PUG_DEMO_SEED_COUNT")),
+        Meta(
+            ge=1, description="events of the one-time back-fill", extra=_env("PUG_DEMO_SEED_COUNT")
+        ),
     ] = 500_000
     seed_batch_events: Annotated[
         int,
@@ -309,7 +307,7 @@ class DemoSettings(Section):
     ] = 10_000
 
 
-class Settings(Section):
+class Settings(Section, frozen=True, kw_only=True):
     """The whole tree. `data_dir` holds everything the appliance writes."""
 
     data_dir: Annotated[
