@@ -116,7 +116,7 @@ def _expected(kind: type[object], metas: tuple[msgspec.Meta, ...]) -> str:
         return "one of " + ", ".join(kind)
     if kind in _PLAIN_EXPECTATIONS:
         return _PLAIN_EXPECTATIONS[kind]
-    noun = {int: "a whole number", float: "a number"}.get(kind, "a text")
+    noun = "a whole number" if kind is int else "a number" if kind is float else "a text"
     return noun + "".join(_limits(metas))
 
 
