@@ -31,7 +31,7 @@ def shown_settings(settings: Settings, origins: dict[str, Origin]) -> tuple[Show
     return tuple(
         ShownSetting(
             key=leaf.key,
-            value=render_value(_value_at(settings, leaf.key)),
+            value=render_value(value_at(settings, leaf.key)),
             origin=str(origins.get(leaf.key, _DEFAULT_ORIGIN)),
         )
         for leaf in leaves()
@@ -100,7 +100,8 @@ def _row(leaf: Leaf) -> str:
     return f"| `{leaf.key}` | {default} | {names} | {leaf.description} | {expected} |"
 
 
-def _value_at(settings: Settings, key: str) -> object:
+def value_at(settings: Settings, key: str) -> object:
+    """The value of a dotted key."""
     value: object = settings
     for name in key.split("."):
         value = getattr(value, name)

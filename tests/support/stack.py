@@ -96,7 +96,7 @@ class Stack:
         return sum(point["value"] for line in series for point in line["points"])
 
     def trend_reaches(self, kind: str, count: float, *, raw: bool = False) -> None:
-        """Wait until the trend of `kind` shows at least `count`, then assert that it is not more."""
+        """Wait until the trend of `kind` shows `count`, and assert that it is not more."""
 
         def reached() -> float | None:
             total = self.trend(kind, raw=raw)

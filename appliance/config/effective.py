@@ -1,0 +1,32 @@
+"""The settings of a running installation as one private file for its own processes.
+
+Invariant: what the supervisor was told by file, environment or flag reaches every child unchanged,
+and secrets travel in this file (mode 0600), never in an environment or a command line.
+"""
+
+import json
+from pathlib import Path
+
+from appliance.base.files import ensure_folder, write_atomic
+from appliance.config.model import Folders, Settings
+from appliance.config.reference import render_value, value_at
+from appliance.config.schema import leaves
+from appliance.config.secrets import Secret
+
+
+def save_effective(settings: Settings) -> Path:
+    """Write every setting that differs from its default to `run/settings.toml`; its path."""
+    folders = Folders(root=settings.data_dir)
+    ensure_folder(folders.run)
+    lines = [
+        f"{leaf.key} = {_render(value_at(settings, leaf.key))}"
+        for leaf in leaves()
+        if value_at(settings, leaf.key) != leaf.default
+    ]
+    path = folders.run / "settings.toml"
+    write_atomic(path, "\n".join([*lines, ""]).encode())
+    return path
+
+
+def _render(value: object) -> str:
+    return json.dumps(value.reveal()) if isinstance(value, Secret) else render_value(value)
