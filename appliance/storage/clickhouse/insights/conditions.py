@@ -1,0 +1,109 @@
+"""Conditions as SQL.
+
+Invariant: every expression here is 0 or 1 for every row, never NULL, so conditions can be negated
+and joined freely. Text tests read the text form, number tests the numeric one [insights 5.1].
+"""
+
+from typing import Final, LiteralString, assert_never
+
+from appliance.base.errors import UnservedError
+from appliance.domain.insights.dimensions import EventProperty, ProfileProperty, Property
+from appliance.domain.insights.filters import (
+    AllOf,
+    AnyOf,
+    Condition,
+    KindIs,
+    NumberTest,
+    TextTest,
+)
+from appliance.domain.insights.spec import Operator, TimeRange
+from appliance.storage.clickhouse.columns import number_form, text_form
+from appliance.storage.clickhouse.fragment import (
+    Fragment,
+    fill,
+    integer_value,
+    join,
+    literal,
+    number_value,
+    text_value,
+    texts_value,
+)
+
+WITH_CONSENT: Final[LiteralString] = "NOT startsWith(distinct_id, 'cookieless-')"
+"""Rows of visitors who may be counted as people [insights 7]."""
+
+_TEXT_TESTS: Final[dict[Operator, LiteralString]] = {
+    Operator.EQUALS: "<text> = <value>",
+    Operator.NOT_EQUALS: "<text> != <value>",
+    Operator.CONTAINS: "position(<text>, <value>) > 0",
+    Operator.NOT_CONTAINS: "position(<text>, <value>) = 0",
+    Operator.IN: "<text> IN <value>",
+    Operator.NOT_IN: "<text> NOT IN <value>",
+    Operator.IS_SET: "<text> != ''",
+    Operator.IS_NOT_SET: "<text> = ''",
+}
+
+_NUMBER_TESTS: Final[dict[Operator, LiteralString]] = {
+    Operator.LT: "ifNull(<number> < <low>, false)",
+    Operator.LTE: "ifNull(<number> <= <low>, false)",
+    Operator.GT: "ifNull(<number> > <low>, false)",
+    Operator.GTE: "ifNull(<number> >= <low>, false)",
+    Operator.BETWEEN: "ifNull(<number> BETWEEN <low> AND <high>, false)",
+    Operator.NOT_BETWEEN: "ifNull(<number> NOT BETWEEN <low> AND <high>, false)",
+}
+
+
+def compile_condition(condition: Condition) -> Fragment:
+    """The condition as an expression over a row."""
+    match condition:
+        case KindIs(kind):
+            return fill("kind = <kind>", kind=text_value(kind))
+        case TextTest():
+            return _compile_text_test(condition)
+        case NumberTest():
+            return _compile_number_test(condition)
+        case AllOf(conditions):
+            return _join(" AND ", conditions) if conditions else literal("true")
+        case AnyOf(conditions):
+            return _join(" OR ", conditions) if conditions else literal("false")
+        case _:
+            assert_never(condition)
+
+
+def compile_window(project_id: str, window: TimeRange) -> Fragment:
+    """The rows of a project whose time lies in the half-open range [insights 3.1]."""
+    return fill(
+        "project_id = <project>"
+        " AND occur_time >= fromUnixTimestamp64Milli(<start>, 'UTC')"
+        " AND occur_time < fromUnixTimestamp64Milli(<end>, 'UTC')",
+        project=text_value(project_id),
+        start=integer_value(window.start_ms),
+        end=integer_value(window.end_ms),
+    )
+
+
+def _join(separator: LiteralString, conditions: tuple[Condition, ...]) -> Fragment:
+    return fill("(<all>)", all=join(separator, map(compile_condition, conditions)))
+
+
+def _compile_text_test(test: TextTest) -> Fragment:
+    template = _TEXT_TESTS[test.operator]
+    text = text_form(_of_event(test.property))
+    if test.operator in {Operator.IN, Operator.NOT_IN}:
+        return fill(template, text=text, value=texts_value(test.texts))
+    if test.operator in {Operator.IS_SET, Operator.IS_NOT_SET}:
+        return fill(template, text=text)
+    (value,) = test.texts
+    return fill(template, text=text, value=text_value(value))
+
+
+def _compile_number_test(test: NumberTest) -> Fragment:
+    slots = {"number": number_form(_of_event(test.property))}
+    slots |= zip(("low", "high"), map(number_value, test.numbers), strict=False)
+    return fill(_NUMBER_TESTS[test.operator], **slots)
+
+
+def _of_event(subject: Property) -> EventProperty:
+    if isinstance(subject, ProfileProperty):
+        raise UnservedError("PROFILE_FILTER_UNSERVED", "profile filters are not served yet")
+    return subject

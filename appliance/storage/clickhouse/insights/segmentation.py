@@ -1,0 +1,79 @@
+"""Segmentation as one statement: one measure over all rows that match any of the asked events.
+
+Invariant: a row counts once, whatever number of events it matches [insights 10].
+"""
+
+from typing import Final
+
+from appliance.domain.insights.plan import SegmentationPlan
+from appliance.domain.insights.route import DAY_MS, Source
+from appliance.domain.insights.spec import Aggregation
+from appliance.storage.clickhouse.columns import TOTAL_DIMENSION
+from appliance.storage.clickhouse.fragment import (
+    Fragment,
+    Statement,
+    fill,
+    finish,
+    integer_value,
+    literal,
+    text_value,
+)
+from appliance.storage.clickhouse.insights.conditions import (
+    WITH_CONSENT,
+    compile_condition,
+    compile_window,
+)
+from appliance.storage.clickhouse.insights.measures import compile_measure
+from appliance.storage.clickhouse.insights.settings import INSIGHT
+
+_EVENTS: Final = """
+SELECT <value> AS value
+FROM events
+WHERE <window> AND <filters> AND <matches> AND <who>
+"""
+
+_ROLLUP: Final = """
+SELECT <value> AS value
+FROM dashboard_event_rollup_daily
+WHERE project_id = <project> AND dimension = <dimension>
+    AND toInt64(day) BETWEEN <first_day> AND <last_day> AND <matches> AND <who>
+"""
+
+
+def compile_segmentation(plan: SegmentationPlan) -> Statement:
+    """The statement whose one row holds the number."""
+    compiled = _rollup(plan) if plan.source is Source.EVENT_ROLLUP else _events(plan)
+    return finish(compiled, INSIGHT)
+
+
+def _events(plan: SegmentationPlan) -> Fragment:
+    return fill(
+        _EVENTS,
+        value=compile_measure(plan.measure, literal("true")),
+        window=compile_window(plan.project_id, plan.range),
+        filters=compile_condition(plan.filters),
+        matches=compile_condition(plan.matches),
+        who=literal(WITH_CONSENT if plan.measure.leaves_out_cookieless else "true"),
+    )
+
+
+def _rollup(plan: SegmentationPlan) -> Fragment:
+    return fill(
+        _ROLLUP,
+        value=_rollup_measure(plan.measure.aggregation),
+        project=text_value(plan.project_id),
+        dimension=text_value(TOTAL_DIMENSION),
+        first_day=integer_value(plan.range.start_ms // DAY_MS),
+        last_day=integer_value((plan.range.end_ms - 1) // DAY_MS),
+        matches=compile_condition(plan.matches),
+        who=literal("cookieless = 0" if plan.measure.leaves_out_cookieless else "true"),
+    )
+
+
+def _rollup_measure(aggregation: Aggregation) -> Fragment:
+    if aggregation is Aggregation.TOTAL:
+        return literal("toFloat64(sum(event_count))")
+    if aggregation is Aggregation.UNIQUE_USERS:
+        return literal("toFloat64(uniqMerge(visitors))")
+    assert aggregation is Aggregation.PER_USER_AVG, "the only other measure of the roll-up"
+    return literal("ifNull(sum(event_count) / nullIf(uniqMerge(visitors), 0), 0)")

@@ -1,0 +1,41 @@
+"""What one insight may take from the event store.
+
+Invariant: every question has limits of time, memory, threads and rows; large groupings spill to
+disk before they fail [insights 21.4].
+"""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final
+
+from appliance.storage.clickhouse.client import Setting
+
+_MEBIBYTE: Final = 1 << 20
+
+SECONDS_MAX: Final = 30
+"""Below the client's own patience, so the server's word arrives."""
+
+MEMORY_BYTES_MAX: Final = 2048 * _MEBIBYTE
+SPILL_BYTES: Final = 512 * _MEBIBYTE
+THREADS_MAX: Final = 4
+RESULT_ROWS_MAX: Final = 500_000
+"""A trend of 200 kinds, 11 tuples each and 200 buckets still fits."""
+
+STATEMENT_BYTES_MAX: Final = 4 * _MEBIBYTE
+
+INSIGHT: Final[Mapping[str, Setting]] = MappingProxyType(
+    {
+        "max_execution_time": SECONDS_MAX,
+        "max_memory_usage": MEMORY_BYTES_MAX,
+        "max_bytes_before_external_group_by": SPILL_BYTES,
+        "max_bytes_before_external_sort": SPILL_BYTES,
+        "max_threads": THREADS_MAX,
+        "max_result_rows": RESULT_ROWS_MAX,
+        "result_overflow_mode": "throw",
+        "max_query_size": STATEMENT_BYTES_MAX,
+        "max_ast_elements": 500_000,
+        "max_expanded_ast_elements": 2_000_000,
+        "cancel_http_readonly_queries_on_client_close": 1,
+    }
+)
+"""The class of statements that answer insights."""

@@ -1,0 +1,287 @@
+"""Trends as one statement, from events or from the daily roll-up.
+
+Invariant: one pass over the rows. They are grouped into cells (bucket and breakdown tuple, and kind
+where an event is asked without one); each cell holds one element per asked event, so the shared
+grid and its zeros [insights 3.3] need no join. Tuples are ranked per kind and the rest is merged
+in the server [insights 9.1]: an answer is never larger than what is sent.
+
+The two sources differ in what a cell holds. Events: the finished value, and a rest is the plain
+sum of its series, also for people and averages, as the contract's vectors ask [insights 22.5].
+Roll-up: the count and the set of ids, and the rest is exact.
+"""
+
+from typing import Final, LiteralString
+
+from appliance.domain.insights.filters import EVERYTHING
+from appliance.domain.insights.plan import SeriesPlan, TrendsPlan
+from appliance.domain.insights.route import DAY_MS, Source
+from appliance.domain.insights.spec import Aggregation
+from appliance.storage.clickhouse.columns import TOTAL_DIMENSION, text_form
+from appliance.storage.clickhouse.fragment import (
+    Fragment,
+    Statement,
+    fill,
+    finish,
+    integer_value,
+    integers_value,
+    join,
+    literal,
+    numbered,
+    text_value,
+)
+from appliance.storage.clickhouse.insights.conditions import (
+    WITH_CONSENT,
+    compile_condition,
+    compile_window,
+)
+from appliance.storage.clickhouse.insights.measures import compile_measure
+from appliance.storage.clickhouse.insights.settings import INSIGHT
+
+_EVENT_CELLS: Final = """
+WITH <matches>
+SELECT
+    roundDown(toUnixTimestamp64Milli(occur_time), <starts>) AS bucket,
+    <splits>
+    [<measured>] AS measured
+FROM events
+WHERE <window> AND <filters> AND (<any_match>)
+GROUP BY bucket<groups>
+"""
+
+_ROLLUP_CELLS: Final = """
+WITH <matches>
+SELECT
+    roundDown(toInt64(day) * <day_ms>, <starts>) AS bucket,
+    <splits>
+    [<measured>] AS measured
+FROM dashboard_event_rollup_daily
+WHERE project_id = <project> AND dimension = <dimension>
+    AND toInt64(day) BETWEEN <first_day> AND <last_day> AND (<any_match>)
+GROUP BY bucket<groups>
+"""
+
+_FLAT: Final = """
+SELECT
+    cell.1 AS event,
+    cell.2 AS event_kind,
+    <tuple> AS split,
+    bucket,
+    cell.4 AS amount,
+    cell.5 AS people
+FROM (<cells>)
+ARRAY JOIN measured AS cell
+<only_matched>
+"""
+
+_PLAIN: Final = """
+SELECT event, event_kind, split, false AS is_rest, bucket, <worth> AS value
+FROM (<flat>)
+"""
+
+_RANKED: Final = r"""
+SELECT event, event_kind, shown, is_rest, bucket, <merged> AS value
+FROM
+(
+    SELECT
+        event_kind,
+        place > <limit> AS is_rest,
+        if(is_rest, emptyArrayString(), split) AS shown,
+        point.1 AS event,
+        point.2 AS bucket,
+        point.3 AS amount,
+        point.4 AS people
+    FROM
+    (
+        SELECT
+            event_kind,
+            split,
+            points,
+            row_number() OVER (
+                PARTITION BY event_kind ORDER BY total DESC, arrayStringConcat(split, '\0') ASC
+            ) AS place
+        FROM
+        (
+            SELECT
+                event_kind,
+                split,
+                groupArray((event, bucket, amount, people)) AS points,
+                sum(<worth>) AS total
+            FROM (<flat>)
+            GROUP BY event_kind, split
+        )
+    )
+    ARRAY JOIN points AS point
+)
+GROUP BY event, event_kind, shown, is_rest, bucket
+"""
+
+_BY_MEASURE: Final[LiteralString] = """multiIf(
+    has(<totals>, event), toFloat64(<amount>),
+    has(<uniques>, event), toFloat64(<people>),
+    ifNull(<amount_again> / nullIf(<people_again>, 0), 0))"""
+
+
+def compile_trends(plan: TrendsPlan) -> Statement:
+    """The statement whose rows are (event, kind, values, is_rest, bucket, value)."""
+    is_rollup = plan.source is Source.EVENT_ROLLUP
+    flat = fill(
+        _FLAT,
+        tuple=_tuple(plan),
+        cells=_rollup_cells(plan) if is_rollup else _event_cells(plan),
+        only_matched=literal("" if plan.has_shared_grid else "WHERE cell.3 > 0"),
+    )
+    worth = literal("amount")
+    merged = literal("sum(amount)")
+    if is_rollup:
+        worth = _by_measure(plan, "amount", "finalizeAggregation(people)")
+        merged = _by_measure(plan, "sum(amount)", "uniqMerge(people)")
+    if not plan.breakdown.properties:
+        return finish(fill(_PLAIN, worth=worth, flat=flat), INSIGHT)
+    return finish(
+        fill(
+            _RANKED,
+            merged=merged,
+            limit=integer_value(plan.breakdown.limit),
+            worth=worth,
+            flat=flat,
+        ),
+        INSIGHT,
+    )
+
+
+def _event_cells(plan: TrendsPlan) -> Fragment:
+    splits = [text_form(subject) for subject in plan.breakdown.properties]
+    return fill(
+        _EVENT_CELLS,
+        matches=_matches(plan, WITH_CONSENT),
+        starts=integers_value(plan.buckets.starts_ms),
+        splits=_splits(plan, splits),
+        measured=join(",\n", (_event_cell(plan, index) for index in range(len(plan.series)))),
+        window=compile_window(plan.project_id, plan.range),
+        filters=compile_condition(plan.filters),
+        any_match=_any_match(plan),
+        groups=_groups(plan),
+    )
+
+
+def _rollup_cells(plan: TrendsPlan) -> Fragment:
+    assert plan.filters == EVERYTHING, "a roll-up cannot filter"
+    assert len(plan.breakdown.properties) <= 1, "a roll-up has one dimension"
+    dimension = plan.breakdown.keys[0] if plan.breakdown.keys else TOTAL_DIMENSION
+    return fill(
+        _ROLLUP_CELLS,
+        matches=_matches(plan, "cookieless = 0"),
+        day_ms=integer_value(DAY_MS),
+        starts=integers_value(plan.buckets.starts_ms),
+        splits=_splits(plan, [literal("value")] if plan.breakdown.keys else []),
+        measured=join(",\n", (_rollup_cell(plan, index) for index in range(len(plan.series)))),
+        project=text_value(plan.project_id),
+        dimension=text_value(dimension),
+        first_day=integer_value(plan.range.start_ms // DAY_MS),
+        last_day=integer_value((plan.range.end_ms - 1) // DAY_MS),
+        any_match=_any_match(plan),
+        groups=_groups(plan),
+    )
+
+
+def _event_cell(plan: TrendsPlan, index: int) -> Fragment:
+    series = plan.series[index]
+    match = _match(plan, index)
+    return fill(
+        "(<event>, <kind>, countIf(<match>), <value>, 0)",
+        event=integer_value(index),
+        kind=_kind(series),
+        match=match,
+        value=compile_measure(series.measure, match),
+    )
+
+
+def _rollup_cell(plan: TrendsPlan, index: int) -> Fragment:
+    match = _match(plan, index)
+    return fill(
+        "(<event>, <kind>, countIf(<match>), sumIf(event_count, <a>), "
+        "uniqMergeStateIf(visitors, <b>))",
+        event=integer_value(index),
+        kind=_kind(plan.series[index]),
+        match=match,
+        a=match,
+        b=match,
+    )
+
+
+def _kind(series: SeriesPlan) -> Fragment:
+    return text_value(series.kind) if series.kind else literal("toString(row_kind)")
+
+
+def _has_kindless(plan: TrendsPlan) -> bool:
+    return any(not series.kind for series in plan.series)
+
+
+def _matches(plan: TrendsPlan, with_consent: LiteralString) -> Fragment:
+    """`condition AS match_0, …`: each condition is written once and named."""
+    named: list[Fragment] = []
+    for index, series in enumerate(plan.series):
+        condition = compile_condition(series.condition)
+        if series.measure.leaves_out_cookieless:
+            condition = join(" AND ", (condition, literal(with_consent)))
+        name = numbered("match_", index)
+        named.append(fill("(<condition>) AS <name>", condition=condition, name=name))
+    return join(",\n    ", named)
+
+
+def _match(plan: TrendsPlan, index: int) -> Fragment:
+    """Which rows of a cell belong to an event: with a single one, all that were read."""
+    return numbered("match_", index) if len(plan.series) > 1 else literal("true")
+
+
+def _any_match(plan: TrendsPlan) -> Fragment:
+    return join(" OR ", (numbered("match_", index) for index in range(len(plan.series))))
+
+
+def _splits(plan: TrendsPlan, texts: list[Fragment]) -> Fragment:
+    """The grouped columns: one per breakdown property, and the kind where one is asked without."""
+    columns = [
+        fill("<text> AS <name>,", text=text, name=numbered("split_", index))
+        for index, text in enumerate(texts)
+    ]
+    if _has_kindless(plan):
+        columns.append(literal("kind AS row_kind,"))
+    return join("\n    ", columns)
+
+
+def _groups(plan: TrendsPlan) -> Fragment:
+    names = [numbered(", split_", index) for index in range(len(plan.breakdown.properties))]
+    if _has_kindless(plan):
+        names.append(literal(", row_kind"))
+    return join("", names)
+
+
+def _tuple(plan: TrendsPlan) -> Fragment:
+    if not plan.breakdown.properties:
+        return literal("emptyArrayString()")
+    texts = (
+        fill("toString(<name>)", name=numbered("split_", index))
+        for index in range(len(plan.breakdown.properties))
+    )
+    return fill("[<texts>]", texts=join(", ", texts))
+
+
+def _by_measure(plan: TrendsPlan, amount: LiteralString, people: LiteralString) -> Fragment:
+    """The value of a roll-up cell: which formula depends on the asked event."""
+    return fill(
+        _BY_MEASURE,
+        totals=_events_with(plan, Aggregation.TOTAL),
+        uniques=_events_with(plan, Aggregation.UNIQUE_USERS),
+        amount=literal(amount),
+        amount_again=literal(amount),
+        people=literal(people),
+        people_again=literal(people),
+    )
+
+
+def _events_with(plan: TrendsPlan, aggregation: Aggregation) -> Fragment:
+    return integers_value(
+        index
+        for index, series in enumerate(plan.series)
+        if series.measure.aggregation is aggregation
+    )

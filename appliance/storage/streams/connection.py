@@ -1,0 +1,120 @@
+"""The connection to NATS: one a process, opened when first needed, back within a tenth of a second.
+
+Invariant: making a `Streams` touches no network. Once connected, the driver reconnects for ever in
+the background; a call made meanwhile waits a moment and then raises UnavailableError instead of
+piling up. The waits are given explicitly, because the driver's own are two seconds.
+"""
+
+import asyncio
+from typing import Final
+
+import structlog
+from nats.aio.client import Client
+from nats.js import JetStreamContext
+
+from appliance.base.tasks import poll
+from appliance.config.endpoints import NatsEndpoint
+from appliance.storage.streams.errors import stream_errors, unavailable
+
+CONNECT_SECONDS_MAX: Final = 2
+RECONNECT_SECONDS: Final = 0.1
+RECONNECT_WAIT_SECONDS_MAX: Final = 1.5
+REQUEST_SECONDS_MAX: Final = 5.0
+PING_SECONDS: Final = 5
+PENDING_BYTES_MAX: Final = 16 << 20
+CLOSE_SECONDS_MAX: Final = 3.0
+_POLL_SECONDS: Final = 0.02
+
+_LOG: Final = structlog.stdlib.get_logger()
+
+
+class Streams:
+    """NATS with JetStream for this process; close it once, after everything that uses it."""
+
+    def __init__(self, endpoint: NatsEndpoint, *, name: str) -> None:
+        self._endpoint = endpoint
+        self._name = name
+        self._client: Client | None = None
+        self._opening = asyncio.Lock()
+
+    @property
+    def replicas(self) -> int:
+        """How many copies of each stream the operator wants."""
+        return self._endpoint.replicas
+
+    @property
+    def connected(self) -> bool:
+        """Whether the server answers right now."""
+        return self._client is not None and self._client.is_connected
+
+    async def client(self) -> Client:
+        """The connected driver; raises UnavailableError when the server does not answer."""
+        async with self._opening:
+            if self._client is None or self._client.is_closed:
+                self._client = await self._connect()
+        client = self._client
+        if not client.is_connected:
+            await self._wait_for_reconnect(client)
+        return client
+
+    async def jetstream(self) -> JetStreamContext:
+        """JetStream on the connected driver."""
+        return (await self.client()).jetstream(timeout=REQUEST_SECONDS_MAX)
+
+    async def ping(self) -> None:
+        """Return when the server answers."""
+        client = await self.client()
+        with stream_errors():
+            await client.flush(timeout=CONNECT_SECONDS_MAX)
+
+    async def close(self) -> None:
+        """End the connection; what was published before is sent first."""
+        client, self._client = self._client, None
+        if client is None or client.is_closed:
+            return
+        try:
+            async with asyncio.timeout(CLOSE_SECONDS_MAX):
+                await client.close()
+        except (TimeoutError, OSError):
+            return
+
+    async def _connect(self) -> Client:
+        endpoint = self._endpoint
+        client = Client()
+        with stream_errors():
+            try:
+                async with asyncio.timeout(CONNECT_SECONDS_MAX + 1):
+                    await client.connect(
+                        endpoint.url.reveal(),
+                        name=self._name,
+                        user=endpoint.user,
+                        password=endpoint.password.reveal() if endpoint.password else None,
+                        user_credentials=str(endpoint.creds_file) if endpoint.creds_file else None,
+                        connect_timeout=CONNECT_SECONDS_MAX,
+                        reconnect_time_wait=RECONNECT_SECONDS,  # pyright: ignore[reportArgumentType] the driver sleeps any number of seconds
+                        max_reconnect_attempts=-1,
+                        ping_interval=PING_SECONDS,
+                        max_outstanding_pings=2,
+                        pending_size=PENDING_BYTES_MAX,
+                        allow_reconnect=True,
+                        error_cb=_log_error,
+                    )
+            except BaseException:
+                await client.close()
+                raise
+        return client
+
+    async def _wait_for_reconnect(self, client: Client) -> None:
+        async def reconnected() -> bool | None:
+            return client.is_connected or None
+
+        if not await poll(
+            reconnected,
+            every_seconds=_POLL_SECONDS,
+            timeout_seconds=RECONNECT_WAIT_SECONDS_MAX,
+        ):
+            raise unavailable()
+
+
+async def _log_error(error: Exception) -> None:
+    _LOG.debug("queue_connection_error", error=type(error).__name__)
