@@ -158,6 +158,12 @@ class DamagedError(ApplianceError):
     code = ConnectCode.DATA_LOSS
 
 
+class UnservedError(ApplianceError):
+    """The contract knows the operation, this release does not serve it yet."""
+
+    code = ConnectCode.UNIMPLEMENTED
+
+
 EXIT_BUG = 70
 """Exit status of a process that met an error nobody expected."""
 

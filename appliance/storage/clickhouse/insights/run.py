@@ -5,7 +5,7 @@ reaches the caller as an internal error, never as the caller's fault.
 """
 
 from collections.abc import Sequence
-from typing import Protocol, assert_never, cast
+from typing import assert_never, cast
 
 import msgspec
 
@@ -21,14 +21,6 @@ from appliance.storage.clickhouse.client import ClickHouse, Row
 from appliance.storage.clickhouse.fragment import Statement
 from appliance.storage.clickhouse.insights.segmentation import compile_segmentation
 from appliance.storage.clickhouse.insights.trends import compile_trends
-
-
-class InsightStore(Protocol):
-    """Where plans are answered."""
-
-    async def answer(self, plan: InsightPlan) -> InsightAnswer:
-        """The answer of a plan."""
-        ...
 
 
 class ClickHouseInsights:

@@ -1,0 +1,173 @@
+"""From what was asked to what will be computed: one decided plan per insight type.
+
+Invariant: a plan leaves nothing to decide and nothing to refuse: instants, bucket edges, source,
+resolved conditions, measures and limits. Compilers in `storage/clickhouse/insights/` only write it
+down, `shape.py` only reads the rows back. What is not served yet is refused here, by type.
+"""
+
+from typing import Final, assert_never
+
+from msgspec import Struct
+
+from appliance.base.errors import InvalidInputError, UnservedError
+from appliance.domain.insights.dimensions import EventProperty, resolve_property
+from appliance.domain.insights.filters import (
+    FILTERS_MAX,
+    AnyOf,
+    Condition,
+    plan_event_condition,
+    plan_groups,
+)
+from appliance.domain.insights.measures import Measure, plan_measure
+from appliance.domain.insights.route import Source, choose_source
+from appliance.domain.insights.spec import (
+    EventQuery,
+    Funnel,
+    InsightSpec,
+    Retention,
+    Segmentation,
+    SessionNumber,
+    SessionTrends,
+    TimeRange,
+    TopK,
+    Trends,
+    UserFlow,
+)
+from appliance.domain.insights.window import Buckets, load_zone, make_buckets
+
+EVENTS_MAX: Final = 200
+"""Events of one trend or segmentation; the contract sets no limit, a statement has one."""
+
+
+class SeriesPlan(Struct, frozen=True, kw_only=True):
+    """One asked event: which rows, and what over them. An empty kind is any kind."""
+
+    kind: str
+    condition: Condition
+    measure: Measure
+
+
+class BreakdownPlan(Struct, frozen=True, kw_only=True):
+    """What to split by: keys as asked, where their values are, how many tuples are kept."""
+
+    keys: tuple[str, ...] = ()
+    properties: tuple[EventProperty, ...] = ()
+    limit: int
+
+
+class TrendsPlan(Struct, frozen=True, kw_only=True, tag=True):
+    """`has_shared_grid`: every series gets a point in every cell that any of them has."""
+
+    project_id: str
+    source: Source
+    range: TimeRange
+    buckets: Buckets
+    filters: Condition
+    series: tuple[SeriesPlan, ...]
+    has_shared_grid: bool
+    breakdown: BreakdownPlan
+
+
+class SegmentationPlan(Struct, frozen=True, kw_only=True, tag=True):
+    """One measure over the rows that match any of the asked events."""
+
+    project_id: str
+    source: Source
+    range: TimeRange
+    filters: Condition
+    matches: Condition
+    measure: Measure
+
+
+InsightPlan = TrendsPlan | SegmentationPlan
+
+
+def plan_insight(spec: InsightSpec, *, project_id: str, now_ms: int) -> InsightPlan:
+    """What will be computed for a spec at the request time `now_ms`.
+
+    Raises InvalidInputError (`INVALID_INSIGHT_QUERY`) for what the contract lets the handler
+    refuse [insights 21.3], UnservedError for insight types that are not served yet.
+    """
+    assert project_id, "a question without a project would see every project"
+    _check_size(spec)
+    source = choose_source(spec, now_ms)
+    match spec.question:
+        case Trends() as trends:
+            return _plan_trends(spec, trends, project_id, source)
+        case Segmentation() as segmentation:
+            return _plan_segmentation(spec, segmentation, project_id, source)
+        case SessionTrends() | SessionNumber() | Funnel() | Retention() | UserFlow() | TopK():
+            raise UnservedError(
+                "INSIGHT_TYPE_UNSERVED",
+                f"insights of the type {type(spec.question).__name__} are not served yet",
+            )
+        case _:
+            assert_never(spec.question)
+
+
+def _plan_trends(spec: InsightSpec, trends: Trends, project_id: str, source: Source) -> TrendsPlan:
+    events = trends.events or (EventQuery(),)
+    keys = trends.breakdown.properties
+    return TrendsPlan(
+        project_id=project_id,
+        source=source,
+        range=spec.range,
+        buckets=make_buckets(spec.range, spec.granularity, load_zone(spec.zone)),
+        filters=plan_groups(spec.filters),
+        series=tuple(_plan_series(spec, event) for event in events),
+        has_shared_grid=len(events) > 1 and all(event.condition.kind for event in events),
+        breakdown=BreakdownPlan(
+            keys=keys,
+            properties=tuple(map(resolve_property, keys)),
+            limit=trends.breakdown.limit,
+        ),
+    )
+
+
+def _plan_series(spec: InsightSpec, event: EventQuery) -> SeriesPlan:
+    return SeriesPlan(
+        kind=event.condition.kind,
+        condition=plan_event_condition(event.condition),
+        measure=_plan_measure(spec, event),
+    )
+
+
+def _plan_segmentation(
+    spec: InsightSpec, segmentation: Segmentation, project_id: str, source: Source
+) -> SegmentationPlan:
+    events = segmentation.events or (EventQuery(),)
+    first, *_ = events
+    if any(not event.is_condition_sent for event in segmentation.events):
+        raise InvalidInputError("INVALID_INSIGHT_QUERY", "an event without an event filter")
+    if len(events) > 1 and any(event.condition.is_empty for event in events):
+        raise InvalidInputError("INVALID_INSIGHT_QUERY", "an empty event filter among several")
+    load_zone(spec.zone)
+    return SegmentationPlan(
+        project_id=project_id,
+        source=source,
+        range=spec.range,
+        filters=plan_groups(spec.filters),
+        matches=AnyOf(tuple(plan_event_condition(event.condition) for event in events)),
+        measure=_plan_measure(spec, first),
+    )
+
+
+def _plan_measure(spec: InsightSpec, event: EventQuery) -> Measure:
+    return plan_measure(
+        event.aggregation,
+        event.aggregation_property,
+        include_cookieless=spec.include_cookieless,
+    )
+
+
+def _check_size(spec: InsightSpec) -> None:
+    events: tuple[EventQuery, ...] = ()
+    if isinstance(spec.question, Trends | Segmentation):
+        events = spec.question.events
+    filters = sum(len(group.filters) for group in spec.filters.groups)
+    filters += sum(len(event.condition.filters) for event in events)
+    if len(events) > EVENTS_MAX or filters > FILTERS_MAX:
+        raise InvalidInputError(
+            "INVALID_INSIGHT_QUERY",
+            f"more than {EVENTS_MAX} events or {FILTERS_MAX} filters in one question",
+        )
