@@ -54,7 +54,7 @@ def load_zone(name: str) -> ZoneInfo:
 
 
 def make_buckets(window: TimeRange, granularity: Granularity, zone: ZoneInfo) -> Buckets:
-    """The buckets that a range touches, in order [insights 3.2].
+    """The buckets that a range touches, in order, at least one [insights 3.2].
 
     Raises InvalidInputError for ranges at the ends of the calendar or longer than the caps.
     """
@@ -93,7 +93,7 @@ def _clock_buckets(window: TimeRange, width: int, zone: ZoneInfo) -> Buckets:
     first = window.start_ms // 1000
     edge = _clock_bucket_start(first, width, zone)
     edges = [edge]
-    while edge * 1000 < window.end_ms:
+    while edge * 1000 < window.end_ms or len(edges) == 1:
         edge = _next_clock_edge(edge, width, zone)
         edges.append(edge)
         if len(edges) > BUCKETS_MAX:
@@ -134,7 +134,7 @@ def _calendar_buckets(window: TimeRange, granularity: Granularity, zone: ZoneInf
             edges.pop()
             dates.pop()
         edges.append(edge)
-        if edge * 1000 >= window.end_ms:
+        if dates and edge * 1000 >= window.end_ms:
             break
         dates.append(day)
         if len(dates) > BUCKETS_MAX:

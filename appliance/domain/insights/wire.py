@@ -1,0 +1,309 @@
+"""The messages of `shared.insights.v1`, read into a spec and written from an answer.
+
+Invariant: the only place of the insights that knows messages. The request passed the validator;
+what is still wrong here is refused as `INVALID_INSIGHT_QUERY`, never guessed. The zone comes from
+the project, whatever the client sent [insights 1].
+"""
+
+from typing import Final, assert_never
+
+from protobuf import Oneof
+from protobuf.wkt.google.protobuf.timestamp_pb import Timestamp
+
+from appliance.base.errors import InvalidInputError, UnservedError
+from appliance.domain.insights.shape import (
+    InsightAnswer,
+    SegmentationAnswer,
+    TrendsAnswer,
+    TrendSeries,
+)
+from appliance.domain.insights.spec import (
+    BREAKDOWN_LIMIT_DEFAULT,
+    TOP_K_LIMIT_DEFAULT,
+    Aggregation,
+    Breakdown,
+    Dimension,
+    EventCondition,
+    EventQuery,
+    FilterGroup,
+    FilterGroups,
+    Funnel,
+    Granularity,
+    InsightSpec,
+    Logic,
+    Operator,
+    PropertyFilter,
+    Question,
+    Retention,
+    Segmentation,
+    SessionMetric,
+    SessionNumber,
+    SessionTrends,
+    TimeRange,
+    TopK,
+    Trends,
+    UserFlow,
+)
+from appliance.gen.common.v1 import filter_schema_pb, filters_pb, time_pb
+from appliance.gen.shared.insights.v1 import insights_pb as pb
+
+_GRANULARITIES: Final = {
+    pb.Granularity.MINUTE: Granularity.MINUTE,
+    pb.Granularity.HOUR: Granularity.HOUR,
+    pb.Granularity.DAY: Granularity.DAY,
+    pb.Granularity.WEEK: Granularity.WEEK,
+    pb.Granularity.MONTH: Granularity.MONTH,
+}
+_AGGREGATIONS: Final = {
+    pb.AggregationType.UNSPECIFIED: Aggregation.TOTAL,
+    pb.AggregationType.TOTAL: Aggregation.TOTAL,
+    pb.AggregationType.UNIQUE_USERS: Aggregation.UNIQUE_USERS,
+    pb.AggregationType.PER_USER_AVG: Aggregation.PER_USER_AVG,
+    pb.AggregationType.SUM: Aggregation.SUM,
+    pb.AggregationType.AVG: Aggregation.AVG,
+    pb.AggregationType.MIN: Aggregation.MIN,
+    pb.AggregationType.MAX: Aggregation.MAX,
+}
+_METRICS: Final = {
+    pb.SessionMetric.SESSIONS: SessionMetric.SESSIONS,
+    pb.SessionMetric.AVG_DURATION: SessionMetric.AVG_DURATION,
+    pb.SessionMetric.BOUNCE_RATE: SessionMetric.BOUNCE_RATE,
+    pb.SessionMetric.ENTRY: SessionMetric.ENTRY,
+    pb.SessionMetric.EXIT: SessionMetric.EXIT,
+    pb.SessionMetric.AVG_EVENTS_PER_SESSION: SessionMetric.AVG_EVENTS_PER_SESSION,
+}
+_DIMENSIONS: Final = {
+    pb.TopKQuery.Dimension.PROPERTY: Dimension.PROPERTY,
+    pb.TopKQuery.Dimension.EVENT_KIND: Dimension.EVENT_KIND,
+    pb.TopKQuery.Dimension.USER: Dimension.USER,
+}
+_OPERATORS: Final = {
+    filters_pb.FilterOperator.EQUALS: Operator.EQUALS,
+    filters_pb.FilterOperator.NOT_EQUALS: Operator.NOT_EQUALS,
+    filters_pb.FilterOperator.CONTAINS: Operator.CONTAINS,
+    filters_pb.FilterOperator.NOT_CONTAINS: Operator.NOT_CONTAINS,
+    filters_pb.FilterOperator.IS_SET: Operator.IS_SET,
+    filters_pb.FilterOperator.IS_NOT_SET: Operator.IS_NOT_SET,
+    filters_pb.FilterOperator.LTE: Operator.LTE,
+    filters_pb.FilterOperator.GTE: Operator.GTE,
+    filters_pb.FilterOperator.LT: Operator.LT,
+    filters_pb.FilterOperator.GT: Operator.GT,
+    filters_pb.FilterOperator.IN: Operator.IN,
+    filters_pb.FilterOperator.NOT_IN: Operator.NOT_IN,
+    filters_pb.FilterOperator.BETWEEN: Operator.BETWEEN,
+    filters_pb.FilterOperator.NOT_BETWEEN: Operator.NOT_BETWEEN,
+}
+
+_NANOS_PER_MS: Final = 1_000_000
+
+
+def parse_query(request: pb.QueryRequest, *, timezone: str) -> InsightSpec:
+    """The spec of a validated request, in the project's zone.
+
+    Raises InvalidInputError for what no validator may let pass, UnservedError for insight types
+    of newer clients.
+    """
+    spec, window = request.spec, request.time_range
+    granularity = _GRANULARITIES.get(request.granularity)
+    if spec is None or window is None or granularity is None:
+        raise _invalid("a query needs a spec, a time range and a granularity")
+    return InsightSpec(
+        question=_parse_question(spec),
+        range=parse_range(window),
+        granularity=granularity,
+        zone=timezone,
+        filters=parse_groups(spec.filter_groups, spec.filter_groups_operator),
+        include_cookieless=spec.include_cookieless,
+    )
+
+
+def parse_range(window: time_pb.TimeRange) -> TimeRange:
+    """The half-open range in milliseconds.
+
+    Events carry whole milliseconds, so rounding both bounds up keeps exactly the same events.
+    """
+    if window.from_ is None or window.to is None:
+        raise _invalid("a time range needs both ends")
+    start_ms, end_ms = _round_up(window.from_), _round_up(window.to)
+    if start_ms > end_ms:
+        raise _invalid("a time range must begin before it ends")
+    return TimeRange(start_ms=start_ms, end_ms=end_ms)
+
+
+def parse_groups(
+    groups: list[pb.FilterGroup], operator: filters_pb.LogicalOperator
+) -> FilterGroups:
+    """The top-level filters."""
+    return FilterGroups(
+        groups=tuple(
+            FilterGroup(
+                filters=tuple(map(_parse_filter, group.filters)), logic=_parse_logic(group.operator)
+            )
+            for group in groups
+        ),
+        logic=_parse_logic(operator),
+    )
+
+
+def render_answer(answer: InsightAnswer) -> pb.QueryResponse:
+    """The response; its result is always set, also when empty [insights 21.1]."""
+    match answer:
+        case TrendsAnswer(series=series):
+            result = pb.TrendsResult(series=list(map(_render_series, series)))
+            return pb.QueryResponse(result=Oneof("trends", result))
+        case SegmentationAnswer(total=total):
+            result = pb.SegmentationResult(total=total)
+            return pb.QueryResponse(result=Oneof("segmentation", result))
+        case _:
+            assert_never(answer)
+
+
+def _parse_question(spec: pb.InsightQuerySpec) -> Question:
+    match spec.insight_type:
+        case pb.InsightType.TRENDS if spec.session is not None:
+            return SessionTrends(
+                metric=_parse_metric(spec.session),
+                scope=_parse_condition(spec.session.scope),
+                breakdown=_parse_breakdown(spec),
+            )
+        case pb.InsightType.TRENDS:
+            return Trends(events=_parse_events(spec), breakdown=_parse_breakdown(spec))
+        case pb.InsightType.SEGMENTATION if spec.session is not None:
+            return SessionNumber(
+                metric=_parse_metric(spec.session), scope=_parse_condition(spec.session.scope)
+            )
+        case pb.InsightType.SEGMENTATION:
+            return Segmentation(events=_parse_events(spec))
+        case _:
+            return _parse_other_question(spec)
+
+
+def _parse_other_question(spec: pb.InsightQuerySpec) -> Question:
+    match spec.insight_type:
+        case pb.InsightType.FUNNEL:
+            window = spec.conversion_window
+            return Funnel(
+                steps=_parse_events(spec),
+                breakdown=_parse_breakdown(spec),
+                conversion_window_seconds=None if window is None else window.seconds,
+                include_step_timing=spec.include_step_timing,
+            )
+        case pb.InsightType.RETENTION:
+            return Retention(events=_parse_events(spec), breakdown=_parse_breakdown(spec))
+        case pb.InsightType.USER_FLOW:
+            return _parse_flow(spec.user_flow)
+        case pb.InsightType.TOP_K:
+            return _parse_top_k(spec.top_k)
+        case _:
+            raise UnservedError("INSIGHT_TYPE_UNSERVED", "this insight type is not served")
+
+
+def _parse_flow(flow: pb.UserFlowQuery | None) -> UserFlow:
+    if flow is None:
+        raise _invalid("a user flow needs its configuration")
+    is_by_property = flow.node_kind == pb.UserFlowQuery.NodeKind.PROPERTY
+    default = UserFlow()
+    return UserFlow(
+        node_property=flow.node_property if is_by_property else "",
+        scope=_parse_condition(flow.scope),
+        hops_max=flow.max_hops or default.hops_max,
+        nodes_max=flow.max_nodes or default.nodes_max,
+        links_max=flow.max_links or default.links_max,
+    )
+
+
+def _parse_top_k(ranking: pb.TopKQuery | None) -> TopK:
+    dimension = None if ranking is None else _DIMENSIONS.get(ranking.dimension)
+    if ranking is None or dimension is None:
+        raise _invalid("a ranking needs a dimension")
+    return TopK(
+        dimension=dimension,
+        property=ranking.property,
+        scope=_parse_condition(ranking.scope),
+        metric=_parse_aggregation(ranking.metric),
+        metric_property=ranking.metric_property,
+        limit=ranking.limit or TOP_K_LIMIT_DEFAULT,
+        omit_others=ranking.omit_others,
+    )
+
+
+def _parse_events(spec: pb.InsightQuerySpec) -> tuple[EventQuery, ...]:
+    return tuple(map(parse_event, spec.events))
+
+
+def parse_event(event: pb.EventQuery) -> EventQuery:
+    """One asked event."""
+    return EventQuery(
+        condition=_parse_condition(event.event),
+        aggregation=_parse_aggregation(event.aggregation),
+        aggregation_property=event.aggregation_property,
+        is_condition_sent=event.event is not None,
+    )
+
+
+def _parse_condition(condition: filters_pb.EventFilter | None) -> EventCondition:
+    if condition is None:
+        return EventCondition()
+    return EventCondition(kind=condition.kind, filters=tuple(map(_parse_filter, condition.filters)))
+
+
+def _parse_filter(asked: filters_pb.PropertyFilter) -> PropertyFilter:
+    operator = _OPERATORS.get(asked.operator)
+    if operator is None:
+        raise _invalid("an unknown filter operator")
+    return PropertyFilter(
+        property=asked.property,
+        operator=operator,
+        value=asked.value,
+        values=tuple(asked.values),
+        of_profile=asked.source == filter_schema_pb.PropertySource.PROFILE,
+    )
+
+
+def _parse_breakdown(spec: pb.InsightQuerySpec) -> Breakdown:
+    return Breakdown(
+        properties=tuple(breakdown.property for breakdown in spec.breakdowns),
+        limit=spec.breakdown_limit or BREAKDOWN_LIMIT_DEFAULT,
+    )
+
+
+def _parse_aggregation(asked: pb.AggregationType) -> Aggregation:
+    aggregation = _AGGREGATIONS.get(asked)
+    if aggregation is None:
+        raise _invalid("an unknown aggregation")
+    return aggregation
+
+
+def _parse_metric(session: pb.SessionQuery) -> SessionMetric:
+    metric = _METRICS.get(session.metric)
+    if metric is None:
+        raise _invalid("an unknown session metric")
+    return metric
+
+
+def _parse_logic(operator: filters_pb.LogicalOperator) -> Logic:
+    return Logic.OR if operator == filters_pb.LogicalOperator.OR else Logic.AND
+
+
+def _render_series(series: TrendSeries) -> pb.TrendSeries:
+    return pb.TrendSeries(
+        event_kind=series.kind,
+        breakdown=dict(series.breakdown),
+        points=[
+            pb.DataPoint(time=_timestamp(point.time_ms), value=point.value)
+            for point in series.points
+        ],
+    )
+
+
+def _timestamp(milliseconds: int) -> Timestamp:
+    seconds, rest = divmod(milliseconds, 1000)
+    return Timestamp(seconds=seconds, nanos=rest * _NANOS_PER_MS)
+
+
+def _round_up(moment: Timestamp) -> int:
+    return moment.seconds * 1000 - (-moment.nanos // _NANOS_PER_MS)
+
+
+def _invalid(message: str) -> InvalidInputError:
+    return InvalidInputError("INVALID_INSIGHT_QUERY", message)

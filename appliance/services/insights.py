@@ -1,0 +1,46 @@
+"""Answers about many events: from message to message, one question at a time.
+
+Invariant: the project comes from the credential and the zone from the project, never from the
+message [insights 1]; one request is one instant, read once, for every decision about the present.
+The stages: `domain/insights/wire.py` → `plan.py` → `storage/clickhouse/insights/` → `shape.py`.
+"""
+
+from datetime import UTC, datetime, timedelta
+from typing import Final, Protocol
+
+from appliance.base.clock import Clock
+from appliance.domain.insights.plan import plan_insight
+from appliance.domain.insights.wire import parse_query, render_answer
+from appliance.gen.shared.insights.v1.insights_pb import QueryRequest, QueryResponse
+from appliance.storage.clickhouse.insights.run import ClickHouseInsights
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class Project(Protocol):
+    """Whose events are asked about, and in which zone its people live (empty: UTC)."""
+
+    @property
+    def project_id(self) -> str: ...
+
+    @property
+    def timezone(self) -> str: ...
+
+
+class InsightsService:
+    """`shared.insights.v1` without the wire around it."""
+
+    def __init__(self, store: ClickHouseInsights, clock: Clock) -> None:
+        self._store = store
+        self._clock = clock
+
+    async def query(self, project: Project, request: QueryRequest) -> QueryResponse:
+        """Answer one validated request.
+
+        Raises InvalidInputError (`INVALID_INSIGHT_QUERY`), UnservedError for what this release
+        does not answer yet, UnavailableError, TimedOutError and ExhaustedError of the store.
+        """
+        now_ms = (self._clock.now() - _EPOCH) // timedelta(milliseconds=1)
+        spec = parse_query(request, timezone=project.timezone)
+        plan = plan_insight(spec, project_id=project.project_id, now_ms=now_ms)
+        return render_answer(await self._store.answer(plan))
