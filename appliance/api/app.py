@@ -1,0 +1,139 @@
+"""The whole HTTP face as one Litestar application.
+
+Invariant: nothing here knows a store; starting it never fails because one is down, it answers
+`unavailable` and `/readyz` 503 until it is back. Paths nobody serves are refused as Connect JSON
+too, because SDKs repeat what they cannot read [sdk-protocol 4]. Next: `gateway.py`, the way of a
+call.
+"""
+
+import re
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+import structlog
+from connectrpc.code import Code
+from connectrpc.errors import ConnectError
+from litestar import Litestar, Request, Response, asgi
+from litestar.datastructures import State
+from litestar.exceptions import HTTPException
+from litestar.handlers import ASGIRouteHandler
+from litestar.types import Receive, Scope, Send
+
+from appliance.api import health, metrics, web
+from appliance.api.call import Boundary
+from appliance.api.cors import CorsPolicy
+from appliance.api.gateway import SAFETY_HEADERS, Gateway
+from appliance.api.ports import Services
+from appliance.api.protocols import Answer, refusal
+from appliance.api.rpc.registry import MountedService, mounted_services
+from appliance.base.clock import Clock, SystemClock
+from appliance.base.ids import IdMaker
+from appliance.config.model import Settings
+
+_RPC_PATH: Final = re.compile(r"/[a-z]+(?:\.[a-z0-9]+)+\.[A-Z]\w*/\w+")
+_SDK_PREFIX: Final = "/sdk."
+
+_Request = Request[object, object, State]
+
+_log = structlog.get_logger()
+
+
+def create_app(
+    services: Services,
+    settings: Settings,
+    *,
+    clock: Clock | None = None,
+    ids: IdMaker | None = None,
+) -> Litestar:
+    """The application for these services; they are opened and closed with it."""
+    time = clock or SystemClock()
+    cors = CorsPolicy(settings.api.cors_origins)
+    gateway = Gateway(
+        keys=services.keys,
+        cors=cors,
+        body_bytes_max=settings.api.body_bytes_max,
+        clock=time,
+        ids=ids or IdMaker(time),
+    )
+    handlers = [
+        _mount(gateway, service)
+        for service in mounted_services(services, settings.api.body_bytes_max)
+    ]
+    handlers += [
+        _page("/health", _given(health.alive)),
+        _page("/healthz", _given(health.alive)),
+        _page("/readyz", lambda: health.readiness(services.readiness)),
+        _page("/metrics", _given(metrics.exposition)),
+    ]
+    if settings.api.dashboard:
+        handlers += [_page(path, _fixed(answer)) for path, answer in web.pages().items()]
+
+    def refuse(request: _Request, error: HTTPException) -> Response[bytes]:
+        return _unknown_path(request, error, cors)
+
+    return Litestar(
+        route_handlers=handlers,
+        on_startup=[services.open],
+        on_shutdown=[services.close],
+        exception_handlers={HTTPException: refuse, Exception: _broken},
+        openapi_config=None,
+        logging_config=None,
+    )
+
+
+def _mount(gateway: Gateway, service: MountedService) -> ASGIRouteHandler:
+    async def serve(scope: Scope, receive: Receive, send: Send) -> None:
+        assert scope["type"] == "http"
+        await gateway.serve(service, scope["path"].strip("/"), scope, receive, send)
+
+    return asgi(f"/{service.name}", is_mount=True, copy_scope=False)(serve)
+
+
+def _page(path: str, ask: Callable[[], Awaitable[Answer]]) -> ASGIRouteHandler:
+    async def serve(scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG001 the shape of ASGI
+        answer = await ask()
+        assert scope["type"] == "http"
+        body = b"" if scope["method"] == "HEAD" else answer.body
+        headers = [*answer.headers, (b"content-length", str(len(answer.body)).encode())]
+        names = {name for name, _ in headers}
+        headers += [pair for pair in SAFETY_HEADERS if pair[0] not in names]
+        await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+        await send({"type": "http.response.body", "body": body, "more_body": False})
+
+    return asgi(path, copy_scope=False)(serve)
+
+
+def _fixed(answer: Answer) -> Callable[[], Awaitable[Answer]]:
+    async def ask() -> Answer:
+        return answer
+
+    return ask
+
+
+def _given(answer: Callable[[], Answer]) -> Callable[[], Awaitable[Answer]]:
+    async def ask() -> Answer:
+        return answer()
+
+    return ask
+
+
+def _broken(_request: _Request, error: Exception) -> Response[bytes]:
+    _log.error("page_broke", exc_info=error)
+    answer = refusal(ConnectError(Code.INTERNAL, "something went wrong on our side"), protocol=None)
+    return Response(content=answer.body, status_code=answer.status, media_type="application/json")
+
+
+def _unknown_path(request: _Request, error: HTTPException, cors: CorsPolicy) -> Response[bytes]:
+    path = request.scope["path"]
+    code = Code.UNIMPLEMENTED if _RPC_PATH.fullmatch(path) else Code.NOT_FOUND
+    answer = refusal(
+        ConnectError(code, "nothing is served here"), protocol=None, status=error.status_code
+    )
+    headers = [*answer.headers, *SAFETY_HEADERS]
+    if path.startswith(_SDK_PREFIX):
+        headers += cors.answer_headers(Boundary.SDK, request.headers.get("origin"))
+    return Response(
+        content=answer.body,
+        status_code=answer.status,
+        headers={name.decode(): value.decode("latin-1") for name, value in headers},
+    )

@@ -1,0 +1,74 @@
+"""Who is calling [services 3].
+
+Invariant: a request is decoded only after its caller is known, and a look-up that fails is
+`unavailable`, never `unauthenticated`, because SDKs drop a batch for good on the latter
+[services 12 #23]. Which credential counts where is a property of the boundary.
+"""
+
+from collections.abc import Mapping
+from typing import Final, assert_never
+from urllib.parse import parse_qsl
+
+from appliance.api.call import Boundary
+from appliance.api.ports import Keys, Principal
+from appliance.base.errors import UnauthenticatedError
+
+KEY_LENGTH: Final = 24
+_PUBLIC: Final = "pub_"
+_PRIVATE: Final = "prv_"
+_KEY_PARAMETER: Final = "api_key"
+_PARAMETERS_MAX: Final = 32
+
+
+async def authenticate(
+    boundary: Boundary, headers: Mapping[str, str], query: bytes, keys: Keys
+) -> Principal | None:
+    """The caller, or None where no credential is asked for.
+
+    Raises UnauthenticatedError for a missing, malformed or unknown credential and lets
+    UnavailableError of the look-up pass.
+    """
+    match boundary:
+        case Boundary.PUBLIC:
+            return None
+        case Boundary.SDK:
+            return await _resolve(keys, _sdk_token(headers, query))
+        case Boundary.SHARED:
+            return await _resolve(keys, _private_token(headers))
+        case Boundary.DASHBOARD:
+            raise _refused()
+    assert_never(boundary)
+
+
+def _sdk_token(headers: Mapping[str, str], query: bytes) -> str | None:
+    """Any key in the header; in the query only a public one, and only without the header."""
+    token = headers.get("x-api-key")
+    if token is not None:
+        return token if token.startswith((_PUBLIC, _PRIVATE)) else None
+    if not query:
+        return None
+    try:
+        pairs = parse_qsl(query.decode("latin-1"), max_num_fields=_PARAMETERS_MAX)
+    except ValueError:
+        return None
+    token = next((value for name, value in pairs if name == _KEY_PARAMETER), None)
+    return token if token is not None and token.startswith(_PUBLIC) else None
+
+
+def _private_token(headers: Mapping[str, str]) -> str | None:
+    """A private key; a present header never falls back to another credential."""
+    token = headers.get("x-api-key")
+    return token if token is not None and token.startswith(_PRIVATE) else None
+
+
+async def _resolve(keys: Keys, token: str | None) -> Principal:
+    if token is None or len(token) != KEY_LENGTH or not token.isascii():
+        raise _refused()
+    principal = await keys.resolve(token)
+    if principal is None:
+        raise _refused()
+    return principal
+
+
+def _refused() -> UnauthenticatedError:
+    return UnauthenticatedError("UNAUTHENTICATED", "the credential is missing or not valid")

@@ -1,0 +1,262 @@
+"""The way of a call: what is asked, in which order, before the protocol library gets it.
+
+Invariant: correlation id, CORS, authentication, then method, content type and size, then decoding,
+schema, role and handler [services 2.3]; whoever says no says it in the caller's protocol and with
+the CORS headers of the boundary. One canonical log line per request ends it; acknowledged batches,
+of which there are many, only at level debug.
+"""
+
+from typing import Final
+
+import structlog
+from connectrpc.code import Code
+from connectrpc.errors import ConnectError
+from litestar.types import HTTPScope, Message, Receive, Scope, Send
+
+from appliance.api import grpc_web_text
+from appliance.api.authenticate import authenticate
+from appliance.api.call import Boundary, Call, current_call
+from appliance.api.cors import CorsPolicy
+from appliance.api.errors import wire_error
+from appliance.api.limits import limited, too_large
+from appliance.api.metrics import REQUESTS, SECONDS
+from appliance.api.ports import Keys
+from appliance.api.protocols import (
+    ACCEPT_POST,
+    Answer,
+    Headers,
+    Protocol,
+    protocol_of,
+    refusal,
+    retry_after,
+)
+from appliance.api.rpc.registry import MountedService
+from appliance.base.clock import Clock
+from appliance.base.ids import IdMaker
+
+SAFETY_HEADERS: Final[Headers] = [
+    (b"x-content-type-options", b"nosniff"),
+    (b"cache-control", b"no-store"),
+]
+_TRAILERS: Final = "http.response.trailers"
+_STATUS_CODES: Final[dict[int, Code]] = {503: Code.UNAVAILABLE, 429: Code.RESOURCE_EXHAUSTED}
+_NO_TRAILERS: Final = (
+    "this listener has no HTTP trailers, which gRPC needs; use Connect or gRPC-Web"
+)
+
+_log = structlog.get_logger()
+
+
+class Refused(Exception):  # noqa: N818 an outcome on its way, not a failure
+    """A call that ends before its handler."""
+
+    def __init__(
+        self, error: ConnectError, *, status: int | None = None, headers: Headers | None = None
+    ) -> None:
+        super().__init__(error.message)
+        self.error = error
+        self.status = status
+        self.headers = headers or []
+
+
+class Gateway:
+    """Carries calls from the socket to the services."""
+
+    def __init__(
+        self, *, keys: Keys, cors: CorsPolicy, body_bytes_max: int, clock: Clock, ids: IdMaker
+    ) -> None:
+        self._keys = keys
+        self._cors = cors
+        self._body_bytes_max = body_bytes_max
+        self._clock = clock
+        self._ids = ids
+
+    async def serve(
+        self, service: MountedService, method: str, scope: HTTPScope, receive: Receive, send: Send
+    ) -> None:
+        """Answer one request for `method` of `service`, whatever it is."""
+        started = self._clock.monotonic_seconds()
+        headers = {name.decode("latin-1"): v.decode("latin-1") for name, v in scope["headers"]}
+        client = scope["client"]
+        call = Call(
+            request_id=self._ids.make(),
+            boundary=service.boundary,
+            headers=headers,
+            peer=client[0] if client else "",
+        )
+        token = current_call.set(call)
+        try:
+            outgoing = _Outgoing(send, self._cors_headers(call, scope), call)
+            await self._answer(call, service, method, scope, receive, outgoing)
+            known = method if method in service.methods else "-"
+            self._finish(call, service.name, known, outgoing.status, started)
+        finally:
+            current_call.reset(token)
+
+    async def _answer(
+        self,
+        call: Call,
+        service: MountedService,
+        method: str,
+        scope: HTTPScope,
+        receive: Receive,
+        outgoing: "_Outgoing",
+    ) -> None:
+        headers = call.headers
+        if scope["method"] == "OPTIONS" and "access-control-request-method" in headers:
+            await outgoing.answer(Answer(status=204, headers=[]))
+            return
+        protocol = protocol_of(headers.get("content-type", ""))
+        try:
+            await self._admit(call, scope)
+            self._check(service, method, scope, protocol)
+        except Refused as refused:
+            answer = refusal(refused.error, protocol=protocol, status=refused.status)
+            await outgoing.answer(
+                Answer(
+                    status=answer.status,
+                    headers=[*answer.headers, *refused.headers],
+                    body=answer.body,
+                )
+            )
+            return
+        await self._pass_on(service, method, scope, protocol, receive, outgoing)
+
+    async def _admit(self, call: Call, scope: HTTPScope) -> None:
+        try:
+            call.principal = await authenticate(
+                call.boundary, call.headers, scope["query_string"], self._keys
+            )
+        except Exception as error:
+            raise Refused(wire_error(error)) from error
+
+    def _check(
+        self, service: MountedService, method: str, scope: HTTPScope, protocol: Protocol | None
+    ) -> None:
+        streams = service.methods.get(method)
+        if streams is None:
+            raise _refused(Code.UNIMPLEMENTED, "the service has no such method", status=404)
+        if scope["method"] != "POST":
+            raise _refused(
+                Code.UNIMPLEMENTED,
+                "calls are made with POST",
+                status=405,
+                headers=[(b"allow", b"POST")],
+            )
+        unary, stream = Protocol.CONNECT_UNARY, Protocol.CONNECT_STREAM
+        if protocol is None or protocol is (unary if streams else stream):
+            raise _refused(
+                Code.INVALID_ARGUMENT,
+                "the content type is not one this method understands",
+                status=415,
+                headers=[(b"accept-post", ACCEPT_POST)],
+            )
+        if protocol is Protocol.GRPC and _TRAILERS not in (scope["extensions"] or {}):
+            raise _refused(Code.UNIMPLEMENTED, _NO_TRAILERS)
+        length = current_call.get().headers.get("content-length", "0")
+        if not length.isdecimal() or int(length) > self._body_bytes_max:
+            raise Refused(too_large(self._body_bytes_max))
+
+    async def _pass_on(
+        self,
+        service: MountedService,
+        method: str,
+        scope: HTTPScope,
+        protocol: Protocol | None,
+        receive: Receive,
+        outgoing: "_Outgoing",
+    ) -> None:
+        headers = scope["headers"]
+        bounded = limited(receive, self._body_bytes_max)
+        answer: Send = outgoing
+        if service.boundary is Boundary.SDK:  # answers of a few bytes are not worth packing
+            headers = [pair for pair in headers if pair[0] != b"accept-encoding"]
+        if protocol is Protocol.GRPC_WEB_TEXT:
+            bounded = grpc_web_text.decoded(bounded)
+            answer = grpc_web_text.encoded(outgoing)
+            headers = [pair for pair in headers if pair[0] != b"content-type"]
+            headers.append((b"content-type", grpc_web_text.BINARY_TYPE))
+        inner: Scope = {
+            **scope,
+            "path": f"/{service.name}/{method}",
+            "root_path": "",
+            "headers": headers,
+        }
+        try:
+            await service.application(inner, bounded, answer)
+        except Exception as error:
+            if outgoing.started:
+                raise
+            await outgoing.answer(refusal(wire_error(error), protocol=protocol))
+
+    def _cors_headers(self, call: Call, scope: HTTPScope) -> Headers:
+        headers = call.headers
+        origin = headers.get("origin")
+        wanted = headers.get("access-control-request-method")
+        if scope["method"] == "OPTIONS" and origin is not None and wanted is not None:
+            names = headers.get("access-control-request-headers")
+            return self._cors.preflight_headers(call.boundary, origin, wanted, names)
+        return self._cors.answer_headers(call.boundary, origin)
+
+    def _finish(self, call: Call, service: str, method: str, status: int, started: float) -> None:
+        seconds = self._clock.monotonic_seconds() - started
+        code = call.code if status == 200 or call.code != "ok" else f"http_{status}"  # noqa: PLR2004 HTTP's own number
+        REQUESTS.labels(service, method, code).inc()
+        SECONDS.labels(service, method).observe(seconds)
+        quiet = call.boundary is Boundary.SDK and code == "ok"
+        write = _log.debug if quiet else _log.info
+        write(
+            "request_finished",
+            service=service,
+            method=method,
+            status=status,
+            code=code,
+            reason=call.reason or None,
+            seconds=round(seconds, 6),
+            request_id=call.request_id,
+            project=call.principal.project_id if call.principal else None,
+            events=call.events,
+            dropped=call.dropped,
+        )
+
+
+class _Outgoing:
+    """The way back: adds the headers every answer has and remembers the status."""
+
+    def __init__(self, send: Send, headers: Headers, call: Call) -> None:
+        self._send = send
+        self._headers = headers
+        self._call = call
+        self.status = 0
+        self.started = False
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            self.started = True
+            code = _STATUS_CODES.get(self.status)
+            later = retry_after(code) if code is not None else []
+            message["headers"] = [
+                *message["headers"],
+                *self._headers,
+                *SAFETY_HEADERS,
+                *(pair for pair in later if pair not in message["headers"]),
+            ]
+        await self._send(message)
+
+    async def answer(self, answer: Answer) -> None:
+        """Send a whole answer."""
+        await self(
+            {
+                "type": "http.response.start",
+                "status": answer.status,
+                "headers": [*answer.headers, (b"content-length", str(len(answer.body)).encode())],
+            }
+        )
+        await self({"type": "http.response.body", "body": answer.body, "more_body": False})
+
+
+def _refused(
+    code: Code, message: str, *, status: int | None = None, headers: Headers | None = None
+) -> Refused:
+    return Refused(wire_error(ConnectError(code, message)), status=status, headers=headers)

@@ -1,0 +1,100 @@
+"""How much of a body is read, packed or unpacked.
+
+Invariant: nobody makes us hold more than the limit, whether the body says its length, comes in
+chunks or is compressed; and a body over the limit is refused as `invalid_argument`, the one code
+that makes SDKs give the batch up instead of sending it for ever [sdk-protocol 4, 15].
+"""
+
+import zlib
+from typing import Final
+
+import zstandard
+from connectrpc.compression import Compression
+from connectrpc.errors import ConnectError
+from litestar.types import HTTPReceiveMessage, Receive
+
+from appliance.api.errors import refused_body, undecodable
+
+_GZIP_WINDOW: Final = 31
+_GZIP_LEVEL: Final = 4
+_ZSTD_LEVEL: Final = 3
+
+
+def limited(receive: Receive, bytes_max: int) -> Receive:
+    """`receive` that raises once more than `bytes_max` bytes of body have come."""
+    total = 0
+
+    async def receive_limited() -> HTTPReceiveMessage:
+        nonlocal total
+        message = await receive()
+        if message["type"] == "http.request":
+            total += len(message["body"])
+            if total > bytes_max:
+                raise too_large(bytes_max)
+        return message  # pyright: ignore[reportReturnType] # only http messages reach services
+
+    return receive_limited
+
+
+def too_large(bytes_max: int) -> ConnectError:
+    """The refusal of a body over the limit."""
+    return refused_body(f"the body is larger than {bytes_max} bytes; send smaller batches")
+
+
+class BoundedGzip(Compression):
+    """gzip that stops at the limit."""
+
+    def __init__(self, bytes_max: int) -> None:
+        self._bytes_max = bytes_max
+
+    def name(self) -> str:
+        return "gzip"
+
+    def compress(self, data: bytes | bytearray | memoryview) -> bytes:
+        packer = zlib.compressobj(_GZIP_LEVEL, wbits=_GZIP_WINDOW)
+        return packer.compress(data) + packer.flush()
+
+    def decompress(
+        self, data: bytes | bytearray | memoryview, read_max_bytes: int | None = None
+    ) -> bytes:
+        limit = read_max_bytes or self._bytes_max
+        unpacker = zlib.decompressobj(wbits=_GZIP_WINDOW)
+        try:
+            plain = unpacker.decompress(bytes(data), limit + 1)
+        except zlib.error as error:
+            raise undecodable("the body is not gzip") from error
+        if len(plain) > limit:
+            raise too_large(limit)
+        if not unpacker.eof or unpacker.unused_data:
+            raise undecodable("the gzip body is cut short or has something behind it")
+        return plain
+
+
+class BoundedZstd(Compression):
+    """Zstandard that stops at the limit."""
+
+    def __init__(self, bytes_max: int) -> None:
+        self._bytes_max = bytes_max
+
+    def name(self) -> str:
+        return "zstd"
+
+    def compress(self, data: bytes | bytearray | memoryview) -> bytes:
+        return zstandard.ZstdCompressor(level=_ZSTD_LEVEL).compress(bytes(data))
+
+    def decompress(
+        self, data: bytes | bytearray | memoryview, read_max_bytes: int | None = None
+    ) -> bytes:
+        limit = read_max_bytes or self._bytes_max
+        unpacker = zstandard.ZstdDecompressor(max_window_size=_ZSTD_WINDOW_BYTES_MAX)
+        try:
+            with unpacker.stream_reader(bytes(data)) as reader:
+                plain = reader.read(limit + 1)
+        except zstandard.ZstdError as error:
+            raise undecodable("the body is not zstd") from error
+        if len(plain) > limit:
+            raise too_large(limit)
+        return plain
+
+
+_ZSTD_WINDOW_BYTES_MAX: Final = 8 << 20

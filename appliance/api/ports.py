@@ -1,0 +1,84 @@
+"""What the faces need from the rooms below: the seam that tests fill with their own objects.
+
+Invariant: the faces know these shapes only, never a driver or a statement. The real ones come from
+`services/wiring.py`.
+"""
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from appliance.domain.ingest.event import Batch
+from appliance.domain.ingest.facts import RequestFacts
+from appliance.gen.shared.insights.v1.insights_pb import QueryRequest, QueryResponse
+
+
+class Principal(Protocol):
+    """Who a credential stands for."""
+
+    @property
+    def project_id(self) -> str: ...
+
+    @property
+    def timezone(self) -> str: ...
+
+
+class Receipt(Protocol):
+    """What became of a batch; `accepted + dropped` is the number sent [services 8]."""
+
+    @property
+    def accepted(self) -> int: ...
+
+    @property
+    def dropped(self) -> int: ...
+
+    @property
+    def dropped_by_reason(self) -> Mapping[str, int]: ...
+
+
+class Keys(Protocol):
+    """API keys."""
+
+    async def resolve(self, token: str) -> Principal | None:
+        """Whose key this is; None for a key that is not ours. Raises UnavailableError."""
+        ...
+
+
+class Ingest(Protocol):
+    """Where decoded batches go."""
+
+    async def accept(self, principal: Principal, batch: Batch, facts: RequestFacts) -> Receipt:
+        """Check, enrich and hand over a batch; returning means it is safe."""
+        ...
+
+
+class Insights(Protocol):
+    """Answers about many events."""
+
+    async def query(self, principal: Principal, request: QueryRequest) -> QueryResponse:
+        """Answer one validated insight request."""
+        ...
+
+
+class Services(Protocol):
+    """Everything the faces use."""
+
+    @property
+    def keys(self) -> Keys: ...
+
+    @property
+    def ingest(self) -> Ingest: ...
+
+    @property
+    def insights(self) -> Insights: ...
+
+    async def open(self) -> None:
+        """Begin to connect; never fails because a store is down."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of every connection."""
+        ...
+
+    async def readiness(self) -> Mapping[str, bool]:
+        """Whether each store answers, by the names of [services 2.6]."""
+        ...

@@ -1,0 +1,164 @@
+"""Every service of the contract that is served, its boundary and its handlers.
+
+Invariant: this list is explicit, so that the frozen binary has it, and complete: a method nobody
+has written yet answers `unimplemented`. Services that are defined but not served [services 11] are
+not here; their paths are unknown.
+"""
+
+from collections.abc import AsyncGenerator, Iterable
+from typing import Any, Final, Protocol
+
+import msgspec
+from connectrpc.codec import Codec
+from connectrpc.compression import Compression
+from connectrpc.interceptor import Interceptor
+from connectrpc.server import ConnectASGIApplication
+from protobuf import DescService
+
+from appliance.api.call import Boundary
+from appliance.api.codecs import batch_codecs, message_codecs
+from appliance.api.interceptor import HandlerGuard
+from appliance.api.limits import BoundedGzip, BoundedZstd
+from appliance.api.ports import Services
+from appliance.api.rpc.sdk.events import Events
+from appliance.api.rpc.shared.insights import InsightAnswers
+from appliance.gen.dashboard.customers.v1 import customers_connect
+from appliance.gen.dashboard.dashboards.v1 import dashboards_connect
+from appliance.gen.dashboard.orgemailproviders.v1 import orgemailproviders_connect
+from appliance.gen.dashboard.orgs.v1 import orgs_connect
+from appliance.gen.dashboard.projects.v1 import projects_connect
+from appliance.gen.dashboard.usage.v1 import usage_connect
+from appliance.gen.public.auth.v1 import auth_connect
+from appliance.gen.public.dashboards.v1 import dashboards_connect as shared_dashboards_connect
+from appliance.gen.sdk.events.v1 import events_connect
+from appliance.gen.sdk.profiles.v1 import profiles_connect as sdk_profiles_connect
+from appliance.gen.shared.activity.v1 import activity_connect
+from appliance.gen.shared.insights.v1 import insights_connect
+from appliance.gen.shared.profiles.v1 import profiles_connect
+
+
+class MountedService(msgspec.Struct, frozen=True, kw_only=True):
+    """A service ready to be called: `methods` maps each method to whether it streams."""
+
+    name: str
+    boundary: Boundary
+    methods: dict[str, bool]
+    application: ConnectASGIApplication[Any]  # the library's generic stands for any service
+
+
+class _Handlers(Protocol):
+    @staticmethod
+    def desc() -> DescService: ...
+
+
+class _Application(Protocol):
+    def __call__(
+        self,
+        service: Any | AsyncGenerator[Any],  # each generated class has its own service type
+        *,
+        interceptors: Iterable[Interceptor] = (),  # pyright: ignore[reportUnknownParameterType] # the library leaves a type open
+        read_max_bytes: int | None = ...,
+        compressions: Iterable[Compression] | None = None,
+        codecs: Iterable[Codec] | None = None,
+    ) -> ConnectASGIApplication[Any]: ...
+
+
+class _Auth(auth_connect.AuthService): ...
+
+
+class _SharedDashboards(shared_dashboards_connect.SharedDashboardsService): ...
+
+
+class _Customers(customers_connect.CustomersService): ...
+
+
+class _Orgs(orgs_connect.OrgsService): ...
+
+
+class _Projects(projects_connect.ProjectsService): ...
+
+
+class _Dashboards(dashboards_connect.DashboardsService): ...
+
+
+class _OrgEmailProviders(orgemailproviders_connect.OrgEmailProvidersService): ...
+
+
+class _Usage(usage_connect.UsageService): ...
+
+
+class _Activity(activity_connect.ActivityService): ...
+
+
+class _Profiles(profiles_connect.ProfilesService): ...
+
+
+class _SdkProfiles(sdk_profiles_connect.ProfilesSDKService): ...
+
+
+_UNWRITTEN: Final[tuple[tuple[Boundary, type[_Handlers], _Application], ...]] = (
+    (Boundary.PUBLIC, _Auth, auth_connect.AuthServiceASGIApplication),
+    (
+        Boundary.PUBLIC,
+        _SharedDashboards,
+        shared_dashboards_connect.SharedDashboardsServiceASGIApplication,
+    ),
+    (Boundary.DASHBOARD, _Customers, customers_connect.CustomersServiceASGIApplication),
+    (Boundary.DASHBOARD, _Orgs, orgs_connect.OrgsServiceASGIApplication),
+    (Boundary.DASHBOARD, _Projects, projects_connect.ProjectsServiceASGIApplication),
+    (Boundary.DASHBOARD, _Dashboards, dashboards_connect.DashboardsServiceASGIApplication),
+    (
+        Boundary.DASHBOARD,
+        _OrgEmailProviders,
+        orgemailproviders_connect.OrgEmailProvidersServiceASGIApplication,
+    ),
+    (Boundary.DASHBOARD, _Usage, usage_connect.UsageServiceASGIApplication),
+    (Boundary.SHARED, _Activity, activity_connect.ActivityServiceASGIApplication),
+    (Boundary.SHARED, _Profiles, profiles_connect.ProfilesServiceASGIApplication),
+    (Boundary.SDK, _SdkProfiles, sdk_profiles_connect.ProfilesSDKServiceASGIApplication),
+)
+
+
+def mounted_services(services: Services, body_bytes_max: int) -> tuple[MountedService, ...]:
+    """All services, wired to what does their work."""
+    compressions = (BoundedGzip(body_bytes_max), BoundedZstd(body_bytes_max))
+    messages = message_codecs()
+
+    def mount(
+        boundary: Boundary, handlers: _Handlers, application: _Application, codecs: list[Codec]
+    ) -> MountedService:
+        description = handlers.desc()
+        return MountedService(
+            name=description.type_name,
+            boundary=boundary,
+            methods={
+                method.name: method.method_kind == "server_streaming"
+                for method in description.methods
+            },
+            application=application(
+                handlers,
+                interceptors=(HandlerGuard(),),
+                read_max_bytes=None,  # limits.py bounds bodies, with the code SDKs need
+                compressions=compressions,
+                codecs=codecs,
+            ),
+        )
+
+    return (
+        mount(
+            Boundary.SDK,
+            Events(services.ingest),
+            events_connect.EventsServiceASGIApplication,
+            batch_codecs(),
+        ),
+        mount(
+            Boundary.SHARED,
+            InsightAnswers(services.insights),
+            insights_connect.InsightsServiceASGIApplication,
+            messages,
+        ),
+        *(
+            mount(boundary, handlers(), application, messages)
+            for boundary, handlers, application in _UNWRITTEN
+        ),
+    )

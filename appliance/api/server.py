@@ -1,0 +1,172 @@
+"""Runs the application under Granian, in this process, on a socket that may be inherited.
+
+Invariant: the listening socket outlives us when somebody else holds it (`PUG_LISTEN_FD`, systemd's
+`LISTEN_FDS`), so a restart refuses nobody; Granian never respawns anything, the supervisor restarts
+the process as a whole; READY is told only after a request was answered. Next: `app.py`.
+
+Granian has no public option for an inherited socket: `_init_shared_socket` of the exactly pinned
+version is overridden, and `tests/integration/api/test_server.py` fails when that stops working.
+"""
+
+import asyncio
+import os
+import signal
+import socket
+from collections.abc import Callable
+from typing import Final
+
+import structlog
+from granian._granian import SocketHolder
+from granian.constants import HTTPModes, Interfaces, TaskImpl
+from granian.http import HTTP1Settings
+from granian.log import LogLevels
+from granian.server.embed import Server
+from litestar.types import ASGIApp
+
+from appliance.api.app import create_app
+from appliance.api.ports import Services
+from appliance.base.errors import UnavailableError, UnmetError
+from appliance.base.ready import LISTEN_DESCRIPTOR_VARIABLE, announce_ready
+from appliance.base.tasks import poll
+from appliance.config.model import Settings
+
+LISTEN_BACKLOG: Final = 2048
+WORKERS_KILL_TIMEOUT_SECONDS: Final = 10
+"""What a request may still take after the stop signal [services 2.6]."""
+
+_FIRST_ANSWER_TIMEOUT_SECONDS: Final = 15.0
+_FIRST_ANSWER_POLL_SECONDS: Final = 0.01
+_HEADER_READ_TIMEOUT_MS: Final = 15_000
+_SYSTEMD_FIRST_DESCRIPTOR: Final = 3
+
+_log = structlog.get_logger()
+
+
+class _Granian(Server):
+    """Granian on a socket of ours."""
+
+    def __init__(self, app: ASGIApp, listener: socket.socket, *, requests_max: int) -> None:
+        host, port = listener.getsockname()[:2]
+        super().__init__(
+            app,
+            address=str(host),
+            port=int(port),
+            interface=Interfaces.ASGI,
+            runtime_threads=1,
+            task_impl=TaskImpl.asyncio,
+            http=HTTPModes.auto,
+            websockets=False,
+            backlog=LISTEN_BACKLOG,
+            backpressure=requests_max,
+            http1_settings=HTTP1Settings(header_read_timeout=_HEADER_READ_TIMEOUT_MS),
+            log_enabled=True,
+            log_level=LogLevels.error,
+            log_access=False,
+        )
+        self.workers_kill_timeout = WORKERS_KILL_TIMEOUT_SECONDS
+        self._listener = listener
+
+    def _init_shared_socket(self) -> None:
+        descriptor = os.dup(self._listener.fileno())  # Granian closes the one it is given
+        self._ssp = None
+        self._shd = SocketHolder(descriptor, False, LISTEN_BACKLOG)  # noqa: FBT003 # pyright: ignore[reportCallIssue] # Granian's stub lacks: descriptor, is Unix, backlog
+        self._sfd = descriptor
+
+
+def open_listener(settings: Settings) -> socket.socket:
+    """The inherited listening socket, or a fresh one at `api.host` and `api.port`.
+
+    Raises UnmetError when the address cannot be had.
+    """
+    descriptor = _inherited_descriptor()
+    if descriptor is not None:
+        listener = socket.socket(fileno=descriptor)
+        listener.settimeout(0)
+        return listener
+    host, port = settings.api.host, settings.api.port
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        listener.listen(LISTEN_BACKLOG)
+        listener.settimeout(0)
+    except OSError as error:
+        listener.close()
+        raise UnmetError(
+            "ADDRESS_NOT_AVAILABLE",
+            f"cannot listen on {host} port {port}: {error.strerror}",
+            hint="stop whatever uses it or set api.port",
+        ) from error
+    return listener
+
+
+def _inherited_descriptor() -> int | None:
+    ours = os.environ.get(LISTEN_DESCRIPTOR_VARIABLE)  # noqa: TID251 a process door, not a setting
+    if ours is not None:
+        return int(ours)
+    if os.environ.get("LISTEN_FDS", "0") == "0":  # noqa: TID251 a process door, not a setting
+        return None
+    addressee = os.environ.get("LISTEN_PID")  # noqa: TID251 a process door, not a setting
+    return _SYSTEMD_FIRST_DESCRIPTOR if addressee in {None, str(os.getpid())} else None
+
+
+async def serve(
+    settings: Settings, services: Services, *, on_ready: Callable[[int], None] | None = None
+) -> None:
+    """Serve until SIGTERM or SIGINT; then let running requests end and close the services.
+
+    Raises UnmetError when the address is taken and UnavailableError when nothing answers in time.
+    """
+    listener = open_listener(settings)
+    server = _Granian(
+        create_app(services, settings), listener, requests_max=settings.api.requests_max
+    )
+    port = int(listener.getsockname()[1])
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, server.stop)
+    try:
+        async with asyncio.TaskGroup() as group:
+            serving = group.create_task(server.serve())
+            await _first_answer(listener, serving)
+            _log.info("api_ready", port=port)
+            announce_ready(port=port)
+            if on_ready is not None:
+                on_ready(port)
+    except BaseExceptionGroup as failures:
+        raise failures.exceptions[0] from failures
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)
+        listener.close()
+    _log.info("api_stopped", port=port)
+
+
+async def _first_answer(listener: socket.socket, serving: "asyncio.Task[None]") -> None:
+    host, port = listener.getsockname()[:2]
+    near = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 compared, not bound
+
+    async def ask() -> bool | None:
+        if serving.done():
+            return False
+        try:
+            reader, writer = await asyncio.open_connection(near, port)
+            try:
+                writer.write(
+                    b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+                )
+                line = await reader.readline()
+            finally:
+                writer.close()
+        except OSError:
+            return None
+        return True if line.startswith(b"HTTP/1.1 200") else None
+
+    answered = await poll(
+        ask,
+        every_seconds=_FIRST_ANSWER_POLL_SECONDS,
+        timeout_seconds=_FIRST_ANSWER_TIMEOUT_SECONDS,
+    )
+    if not answered:
+        raise UnavailableError("API_DOES_NOT_ANSWER", "the API started but does not answer")
