@@ -1,0 +1,41 @@
+"""The configuration file of the engine, written new at every start.
+
+Invariant: an insert that was acknowledged is on the disk: parts, their folders and metadata are
+flushed before the answer.
+"""
+
+from typing import Final
+
+_TEMPLATE: Final = """<clickhouse>
+  <max_server_memory_usage>{memory_bytes_max}</max_server_memory_usage>
+  <mark_cache_size>{cache_bytes}</mark_cache_size>
+  <uncompressed_cache_size>0</uncompressed_cache_size>
+  <merge_tree>
+    <fsync_after_insert>1</fsync_after_insert>
+    <fsync_part_directory>1</fsync_part_directory>
+    <min_rows_to_fsync_after_merge>1</min_rows_to_fsync_after_merge>
+    <min_compressed_bytes_to_fsync_after_merge>1</min_compressed_bytes_to_fsync_after_merge>
+  </merge_tree>
+  <query_log>
+    <database>system</database>
+    <table>query_log</table>
+    <flush_interval_milliseconds>7500</flush_interval_milliseconds>
+    <ttl>event_date + INTERVAL 3 DAY DELETE</ttl>
+  </query_log>
+</clickhouse>
+"""
+_CACHE_DIVISOR: Final = 16
+_CACHE_BYTES_MAX: Final = 256 << 20
+
+
+def render_configuration(*, memory_bytes_max: int) -> str:
+    """The file's text for an engine that may use this much memory."""
+    return _TEMPLATE.format(
+        memory_bytes_max=memory_bytes_max,
+        cache_bytes=min(_CACHE_BYTES_MAX, memory_bytes_max // _CACHE_DIVISOR),
+    )
+
+
+def query_settings(*, memory_bytes_max: int) -> dict[str, str]:
+    """Settings every statement starts with; a request may change them."""
+    return {"max_memory_usage": str(memory_bytes_max), "fsync_metadata": "1"}

@@ -1,0 +1,137 @@
+"""Form bodies: parameters, the query, and tables that exist for one statement.
+
+Invariant: a table's bytes are kept on disk beyond a small size and inserted a piece at a time.
+"""
+
+import tempfile
+from collections.abc import Iterator, Mapping
+from typing import IO, Final
+
+import msgspec
+import multipart
+
+from appliance.clickhouse_http.compression import PIECE_BYTES
+from appliance.clickhouse_http.engine import Connection, quote_name
+from appliance.clickhouse_http.errors import Codes, EngineError
+from appliance.clickhouse_http.statement import scan
+
+_MEMORY_BYTES_MAX: Final = 4 << 20
+_FIELD_BYTES_MAX: Final = 16 << 20
+_FILES_MAX: Final = 100
+_FORM_BYTES_MAX: Final = 8 << 30
+
+
+class Upload(msgspec.Struct, kw_only=True):
+    """One uploaded table; `rows` is read once."""
+
+    name: str
+    rows: IO[bytes]
+
+
+class Form(msgspec.Struct, frozen=True, kw_only=True):
+    """A decoded form; field values are Latin-1 readings of their bytes."""
+
+    fields: dict[str, str]
+    uploads: list[Upload]
+
+
+def read_form(content_type: str, pieces: Iterator[bytes]) -> Form:
+    """Decode a multipart body; raises EngineError when it is malformed."""
+    _, options = multipart.parse_options_header(content_type)
+    boundary = options.get("boundary", "")
+    if not boundary:
+        raise EngineError(Codes.BAD_ARGUMENTS, "Bad form: no boundary")
+    parser = multipart.PushMultipartParser(
+        boundary,
+        max_segment_count=_FILES_MAX * 100,
+        max_segment_size=_FORM_BYTES_MAX,
+        header_charset="latin-1",
+    )
+    form = Form(fields={}, uploads=[])
+    try:
+        with parser:
+            _collect(parser, pieces, form)
+    except multipart.MultipartError as error:
+        raise EngineError(Codes.BAD_ARGUMENTS, f"Bad form: {error}") from error
+    return form
+
+
+def _collect(parser: multipart.PushMultipartParser, pieces: Iterator[bytes], form: Form) -> None:
+    segment: multipart.MultipartSegment | None = None
+    target: IO[bytes] | None = None
+    for piece in _until_closed(pieces):
+        for event in parser.parse(piece):
+            if isinstance(event, multipart.MultipartSegment):
+                segment = event
+                target = tempfile.SpooledTemporaryFile(max_size=_MEMORY_BYTES_MAX)  # noqa: SIM115 closed with the form
+            elif event is not None:
+                assert target is not None
+                target.write(event)
+            elif segment is not None and target is not None:
+                _keep(form, segment, target)
+                segment = target = None
+
+
+def _until_closed(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    yield from pieces
+    yield b""
+
+
+def _keep(form: Form, segment: multipart.MultipartSegment, target: IO[bytes]) -> None:
+    target.seek(0)
+    if segment.filename is not None:
+        if len(form.uploads) >= _FILES_MAX:
+            raise EngineError(Codes.BAD_ARGUMENTS, "Bad form: too many tables")
+        form.uploads.append(Upload(name=segment.name, rows=target))
+        return
+    value = target.read(_FIELD_BYTES_MAX + 1)
+    target.close()
+    if len(value) > _FIELD_BYTES_MAX:
+        raise EngineError(Codes.BAD_ARGUMENTS, f"Bad form: field {segment.name} is too large")
+    form.fields[segment.name] = value.decode("latin-1")
+
+
+def create_tables(
+    connection: Connection, uploads: list[Upload], settings: dict[str, str]
+) -> Mapping[str, str]:
+    """Make a temporary table of each upload; returns the settings that are none of theirs.
+
+    Raises EngineError when a structure is missing or rows do not fit it.
+    """
+    remaining = dict(settings)
+    for upload in uploads:
+        rows_format = remaining.pop(f"{upload.name}_format", "") or "TabSeparated"
+        structure = remaining.pop(f"{upload.name}_structure", "")
+        types = remaining.pop(f"{upload.name}_types", "")
+        if types and not structure:
+            structure = ", ".join(
+                f"_{number} {kind}" for number, kind in enumerate(_split(types), start=1)
+            )
+        if not structure:
+            raise EngineError(
+                Codes.BAD_ARGUMENTS,
+                "Neither structure nor types have not been provided for external table "
+                f"{upload.name}. Use fields {upload.name}_structure or {upload.name}_types to do so.",
+            )
+        name = quote_name(upload.name)
+        connection.run(f"CREATE TEMPORARY TABLE {name} ({structure}) ENGINE = Memory".encode())
+        stream = connection.insert(f"INSERT INTO {name}".encode(), rows_format=rows_format)
+        while piece := upload.rows.read(PIECE_BYTES):
+            stream.append(piece)
+        stream.finish()
+        upload.rows.close()
+    return remaining
+
+
+def drop_tables(connection: Connection, uploads: list[Upload]) -> None:
+    """Forget the tables again; for connections that live on."""
+    for upload in uploads:
+        upload.rows.close()
+        connection.run(f"DROP TEMPORARY TABLE IF EXISTS {quote_name(upload.name)}".encode())
+
+
+def _split(types: str) -> list[str]:
+    """Split a list of types at its outer commas."""
+    starts = [token.end for token in scan(types) if token.text == "," and token.depth == 0]
+    edges = [0, *starts, len(types) + 1]
+    return [types[a : b - 1].strip() for a, b in zip(edges, edges[1:], strict=False)]

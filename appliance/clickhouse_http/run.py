@@ -1,0 +1,353 @@
+"""One statement from its request to its answer.
+
+Invariant: whatever happens, the statement has ended in the engine, its slot is free and its
+connection is closed (or its session given back) before the next request of this client is read.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+import msgspec
+
+from appliance.base.clock import Clock
+from appliance.clickhouse_http.answer import Answering
+from appliance.clickhouse_http.compression import decode
+from appliance.clickhouse_http.engine import MARK_SETTING, Connection, Engine, quote, quote_name
+from appliance.clickhouse_http.errors import Codes, EngineError
+from appliance.clickhouse_http.external import Upload, create_tables, drop_tables
+from appliance.clickhouse_http.formats import DEFAULT_FORMAT
+from appliance.clickhouse_http.native import Column
+from appliance.clickhouse_http.native_frames import decode_frames
+from appliance.clickhouse_http.produce import Production, Question
+from appliance.clickhouse_http.registry import Registry, Running
+from appliance.clickhouse_http.request import Request
+from appliance.clickhouse_http.rewrite import rewrite_ids, split_kill
+from appliance.clickhouse_http.session import Session, Sessions
+from appliance.clickhouse_http.statement import Kind, Plan, is_insert, plan_statement
+from appliance.clickhouse_http.wire import Exchange
+
+HEAD_BYTES: Final = 1 << 20
+"""How much of a body is read to find out what the statement is."""
+TEXT_BYTES_MAX: Final = 16 << 20
+_READING: Final = frozenset(
+    {
+        "SELECT",
+        "WITH",
+        "FROM",
+        "(",
+        "SHOW",
+        "DESCRIBE",
+        "DESC",
+        "EXPLAIN",
+        "EXISTS",
+        "CHECK",
+        "USE",
+        "SET",
+    }
+)
+_DEADLINE_SETTING: Final = "max_execution_time"
+
+
+class Job(msgspec.Struct, frozen=True, kw_only=True):
+    """A request together with what its form brought."""
+
+    request: Request
+    uploads: list[Upload]
+    body_is_form: bool
+
+
+class Runner:
+    """Carries statements out on one engine."""
+
+    def __init__(
+        self,
+        *,
+        engine: Engine,
+        sessions: Sessions,
+        registry: Registry,
+        clock: Clock,
+        defaults: dict[str, str],
+    ) -> None:
+        self._engine = engine
+        self._sessions = sessions
+        self._registry = registry
+        self._clock = clock
+        self._defaults = defaults
+
+    def run(self, job: Job, exchange: Exchange, answering: Answering) -> None:
+        """Run the statement of a request and send its answer; raises EngineError."""
+        request = job.request
+        pieces = iter(()) if job.body_is_form else _decoded(request, exchange)
+        plan, rows = _read_statement(request, pieces)
+        if request.readonly and plan.verb not in _READING:
+            raise EngineError(
+                Codes.READONLY,
+                "Cannot execute query in readonly mode. For queries over HTTP, method GET implies "
+                "readonly. You should use method POST for modifying queries",
+            )
+        running = self._registry.enter(request.query_id, exchange.interrupt)
+        try:
+            with self._connected(job, plan) as connection:
+                if plan.kind is Kind.INSERT:
+                    self._insert(connection, plan, rows, job, running, answering)
+                elif plan.kind is Kind.ANSWER:
+                    self._answer(connection, plan, job, answering)
+                else:
+                    self._command(connection, plan, rows, job, answering)
+        finally:
+            self._registry.leave(running)
+
+    def _answer(self, connection: Connection, plan: Plan, job: Job, answering: Answering) -> None:
+        request = job.request
+        output = plan.format or request.default_format or DEFAULT_FORMAT
+        plan = msgspec.structs.replace(plan, text=rewrite_ids(plan.text))
+        production = Production(
+            connection,
+            Question(
+                plan=plan,
+                output=output,
+                parameters=request.parameters,
+                protocol_version=request.protocol_version,
+            ),
+            lambda: self._describe(plan, job),
+        )
+        ended = False
+        try:
+            answering.stream(
+                production, output=output, watch=lambda: self._engine.kill(request.query_id)
+            )
+            ended = True
+        finally:
+            if not ended:
+                self._engine.kill(request.query_id)
+            production.wait()
+
+    def _describe(self, plan: Plan, job: Job) -> list[Column]:
+        """Names and types of a result, asked on a connection of its own."""
+        request = job.request
+        connection = self._engine.connect()
+        try:
+            if request.database:
+                connection.run(f"USE {quote_name(request.database)}".encode())
+            connection.set_values(self._settings(request))
+            text = f"DESCRIBE (\n{plan.text}\n) FORMAT TSVRaw".encode("latin-1")
+            answer = connection.run(text, params=request.parameters)
+        except EngineError:
+            # A session's temporary tables are invisible here; the zone is then left out.
+            return []
+        finally:
+            connection.close()
+        rows = [line.split(b"\t") for line in answer.body.splitlines()]
+        return [Column(name=row[0], type=row[1]) for row in rows]
+
+    def _command(
+        self,
+        connection: Connection,
+        plan: Plan,
+        rows: Iterator[bytes],
+        job: Job,
+        answering: Answering,
+    ) -> None:
+        request = job.request
+        output = plan.format or request.default_format or DEFAULT_FORMAT
+        text = plan.text
+        if plan.kills:
+            text = rewrite_ids(text)
+            self._condemn(connection, text)
+        raw = text.encode("latin-1") + (b"\n" + plan.tail.encode("latin-1") if plan.tail else b"")
+        answer = connection.run(raw, output=output, params=request.parameters)
+        answering.whole(answer.body, output=output, usage=answer.usage)
+
+    def _condemn(self, connection: Connection, text: str) -> None:
+        condition = split_kill(text)
+        if condition is None:
+            return
+        found = connection.run(
+            f"SELECT Settings['{MARK_SETTING}'] FROM system.processes WHERE {condition} "
+            "FORMAT TSVRaw".encode("latin-1")
+        )
+        for name in found.body.decode().splitlines():
+            running = self._registry.find(name)
+            if running is not None:
+                running.condemn()
+
+    def _insert(
+        self,
+        connection: Connection,
+        plan: Plan,
+        rows: Iterator[bytes],
+        job: Job,
+        running: Running,
+        answering: Answering,
+    ) -> None:
+        request = job.request
+        rows_format = plan.format or request.default_format or "Values"
+        for name, value in request.parameters.items():
+            connection.run(f"SET {quote_name('param_' + name)} = {_literal(value)}".encode())
+        deadline = self._deadline(request)
+        stream = connection.insert(plan.text.encode("latin-1"), rows_format=rows_format)
+        seen = False
+        try:
+            for piece in rows:
+                running.check()
+                self._check_deadline(deadline)
+                stream.append(piece)
+                seen = seen or not piece.isspace()
+            running.check()
+            usage = stream.finish()
+        finally:
+            stream.cancel()
+        running.check()
+        answering.whole(b"", output=request.default_format or DEFAULT_FORMAT, usage=usage)
+
+    def _deadline(self, request: Request) -> float | None:
+        seconds = float(request.settings.get(_DEADLINE_SETTING, "0") or 0)
+        return self._clock.monotonic_seconds() + seconds if seconds > 0 else None
+
+    def _check_deadline(self, deadline: float | None) -> None:
+        if deadline is not None and self._clock.monotonic_seconds() > deadline:
+            raise EngineError(Codes.TIMEOUT_EXCEEDED, "Timeout exceeded while rows were read")
+
+    def _settings(self, request: Request) -> dict[str, str]:
+        return {**self._defaults, **request.settings, MARK_SETTING: request.query_id}
+
+    @contextmanager
+    def _connected(self, job: Job, plan: Plan) -> Iterator[Connection]:
+        request = job.request
+        if request.session_id:
+            with self._in_session(job, plan) as connection:
+                yield connection
+            return
+        connection = self._engine.connect()
+        try:
+            self._prepare(connection, job, plan)
+            yield connection
+        finally:
+            connection.close()
+
+    def _prepare(self, connection: Connection, job: Job, plan: Plan) -> dict[str, str]:
+        request = job.request
+        if request.database:
+            connection.run(f"USE {quote_name(request.database)}".encode())
+        settings = create_tables(connection, job.uploads, self._settings(request))
+        if plan.kind is Kind.INSERT:
+            settings.pop(_DEADLINE_SETTING, None)
+        readonly = settings.pop("readonly", None)
+        connection.set_values(settings)
+        if readonly is not None and not request.session_id:
+            connection.set_values({"readonly": readonly})
+        return settings
+
+    @contextmanager
+    def _in_session(self, job: Job, plan: Plan) -> Iterator[Connection]:
+        """Use a session's connection and leave it as its own statements made it."""
+        request = job.request
+        session = self._sessions.take(request.session_id, must_exist=request.session_must_exist)
+        before: dict[str, str | None] = {}
+        try:
+            before = _remember(session.connection, request.settings)
+            self._prepare(session.connection, job, plan)
+            yield session.connection
+            if plan.verb == "USE":
+                answer = session.connection.run(b"SELECT currentDatabase() FORMAT TSVRaw")
+                session.database = answer.body.decode().rstrip("\n")
+        finally:
+            try:
+                _restore(session, before, job)
+            finally:
+                self._sessions.give_back(
+                    session, seconds=request.session_seconds, close=request.session_ends
+                )
+
+
+def _remember(connection: Connection, settings: dict[str, str]) -> dict[str, str | None]:
+    """The values a session has for these settings; None stands for the default."""
+    if not settings:
+        return {}
+    names = ", ".join(quote(name) for name in settings)
+    answer = connection.run(
+        f"SELECT name, value FROM system.settings WHERE changed AND name IN ({names})".encode(),
+        output="JSONCompactEachRow",
+    )
+    rows = (msgspec.json.decode(line, type=tuple[str, str]) for line in answer.body.splitlines())
+    changed = dict(rows)
+    return {name: changed.get(name) for name in settings}
+
+
+def _restore(session: Session, before: dict[str, str | None], job: Job) -> None:
+    connection = session.connection
+    drop_tables(connection, job.uploads)
+    values = ", ".join(
+        f"{quote_name(name)} = {'DEFAULT' if value is None else quote(value)}"
+        for name, value in before.items()
+        if name != "readonly"
+    )
+    if values:
+        try:
+            connection.run(f"SET {values}".encode())
+        except EngineError as error:
+            if error.code != Codes.UNKNOWN_SETTING:
+                raise
+    if job.request.database and job.request.database != session.database:
+        connection.run(f"USE {quote_name(session.database)}".encode())
+
+
+def _decoded(request: Request, exchange: Exchange) -> Iterator[bytes]:
+    pieces = decode(request.content_encoding, exchange.pieces())
+    return decode_frames(pieces) if request.native_decompress else pieces
+
+
+def _read_statement(request: Request, pieces: Iterator[bytes]) -> tuple[Plan, Iterator[bytes]]:
+    """The plan of a request's statement, and the rows that follow it.
+
+    The text stands in the URL, in the body, or begins in one and goes on in the other. Only as much
+    of the body is read as is needed to know.
+    """
+    if request.query.strip():
+        plan = _plan_insert_in_url(request.query)
+        if plan is not None:
+            inline = request.query[plan.data_start :].encode("latin-1")
+            return plan, _joined(inline, pieces)
+    head = bytearray()
+    ended = True
+    for piece in pieces:
+        head += piece
+        if len(head) >= HEAD_BYTES:
+            ended = False
+            break
+    prefix = request.query + "\n" if request.query.strip() else ""
+    text = prefix + head.decode("latin-1")
+    if not ended and not is_insert(text):
+        text = _whole(text, pieces)
+    plan = plan_statement(text)
+    rows = text[plan.data_start :].encode("latin-1") if plan.data_start >= 0 else b""
+    return plan, _joined(rows, pieces)
+
+
+def _plan_insert_in_url(query: str) -> Plan | None:
+    if not is_insert(query):
+        return None
+    plan = plan_statement(query)
+    return plan if plan.data_start >= 0 else None
+
+
+def _whole(text: str, pieces: Iterator[bytes]) -> str:
+    parts = [text]
+    size = len(text)
+    for piece in pieces:
+        size += len(piece)
+        if size > TEXT_BYTES_MAX:
+            raise EngineError(Codes.QUERY_IS_TOO_LARGE, "The query is too large")
+        parts.append(piece.decode("latin-1"))
+    return "".join(parts)
+
+
+def _joined(first: bytes, pieces: Iterator[bytes]) -> Iterator[bytes]:
+    if first:
+        yield first
+    yield from pieces
+
+
+def _literal(value: str) -> str:
+    return quote(value)
