@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final, LiteralString, cast
 
 import clickhouse_connect
+from clickhouse_connect.driver.external import ExternalData
 
 from appliance.config.endpoints import ClickHouseEndpoint
 from appliance.storage.clickhouse.errors import clickhouse_errors
@@ -42,12 +43,16 @@ class ClickHouse:
         statement: LiteralString,
         parameters: Mapping[str, object] | None = None,
         settings: Mapping[str, Setting] | None = None,
+        external: ExternalData | None = None,
     ) -> Sequence[Row]:
-        """The rows of a query; values travel as `{name:Type}` parameters."""
+        """The rows of a query; values travel as `{name:Type}` parameters, sets as `external`."""
         client = await self._opened()
         with clickhouse_errors():
             answer = await client.query(
-                statement, parameters=dict(parameters or {}), settings=dict(settings or {})
+                statement,
+                parameters=dict(parameters or {}),
+                settings=dict(settings or {}),
+                external_data=external,
             )
             return cast("Sequence[Row]", answer.result_rows)
 

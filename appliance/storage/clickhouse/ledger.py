@@ -3,8 +3,8 @@
 Invariant: every statement is idempotent (`IF NOT EXISTS`; a test reads them all), because this
 engine has no transaction around schema changes: a run killed anywhere is finished by the next one,
 and two runs at once end in the same schema. The lock only keeps two runs from doing the work twice:
-it is a table, whose making is atomic, held by a lease that is renewed before each statement and that
-a dead holder stops renewing.
+it is a table, whose making is atomic, held by a lease that is renewed before each statement and
+that a dead holder stops renewing.
 """
 
 from typing import Final, LiteralString, cast

@@ -1,0 +1,210 @@
+"""Reads one stream as a log through its durable consumer.
+
+Invariant: messages come in the order of the stream, each sequence once, from the sequence given to
+`open` on. The durable consumer is set back to that sequence instead of waiting for redelivery, so a
+restarted worker goes on at once, while its acknowledgements keep the lag visible to operators.
+What is fetched and not yet taken is bounded in bytes and messages.
+"""
+
+import asyncio
+from collections import deque
+from typing import Final
+
+import msgspec
+from msgspec import Struct
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
+from nats.errors import Error as NatsError
+from nats.js.errors import APIError
+
+from appliance.base.clock import Clock
+from appliance.storage.streams.connection import Streams
+from appliance.storage.streams.errors import schema_missing, stream_errors, unavailable
+
+PULL_MESSAGES_MAX: Final = 2000
+PULL_BYTES_MAX: Final = 32 << 20
+HELD_MESSAGES_MAX: Final = 4000
+PULL_EXPIRES_SECONDS: Final = 5.0
+SILENCE_SECONDS_MAX: Final = 12.0
+_NANOSECONDS: Final = 1_000_000_000
+_STATUS_HEADER: Final = "Status"
+_NOT_FOUND: Final = 404
+
+
+class Delivery(Struct, frozen=True, kw_only=True):
+    """One message of the stream."""
+
+    sequence: int
+    subject: str
+    payload: bytes
+    headers: dict[str, str]
+    reply: str
+
+
+class Lag(Struct, frozen=True, kw_only=True):
+    """How far the consumer is behind."""
+
+    pending: int
+    unacknowledged: int
+
+
+class LogReader:
+    """Pulls messages of one durable consumer, in order; one reader a consumer."""
+
+    def __init__(self, streams: Streams, clock: Clock, *, stream: str, durable: str) -> None:
+        self._streams = streams
+        self._clock = clock
+        self._stream = stream
+        self._durable = durable
+        self._held: deque[Delivery] = deque()
+        self._held_bytes = 0
+        self._arrived = asyncio.Event()
+        self._subscription: Subscription | None = None
+        self._last = 0
+        self._asked = 0
+        self._asked_on = 0
+        self._heard_at = 0.0
+
+    async def open(self, first: int) -> None:
+        """Start at sequence `first`, or at the oldest message kept when that is gone.
+
+        Raises UnavailableError when the queue does not answer or was not migrated.
+        """
+        await self._unsubscribe()
+        self._held.clear()
+        self._held_bytes = 0
+        self._last = first - 1
+        client = await self._streams.client()
+        jetstream = await self._streams.jetstream()
+        with stream_errors():
+            try:
+                await jetstream.reset_consumer(self._stream, self._durable, seq=max(first, 1))
+            except APIError as error:
+                if error.code == _NOT_FOUND:
+                    raise schema_missing() from error
+                raise
+            self._subscription = await client.subscribe(
+                client.new_inbox(),
+                cb=self._receive,
+                pending_msgs_limit=HELD_MESSAGES_MAX + PULL_MESSAGES_MAX + 16,
+                pending_bytes_limit=4 * PULL_BYTES_MAX,
+            )
+        await self._ask()
+
+    async def close(self) -> None:
+        """Stop pulling; what is held and not acknowledged is delivered again to the next reader."""
+        await self._unsubscribe()
+        self._held.clear()
+
+    async def next(self, *, wait_seconds: float) -> Delivery | None:
+        """The next message, or None when none came in time.
+
+        Raises UnavailableError when the server has been silent for too long.
+        """
+        if not self._held:
+            self._arrived.clear()
+            await self._check_connection()
+            await self._ask_if_needed()
+            try:
+                async with asyncio.timeout(wait_seconds):
+                    await self._arrived.wait()
+            except TimeoutError:
+                self._check_silence()
+                return None
+        if not self._held:
+            return None
+        delivery = self._held.popleft()
+        self._held_bytes -= len(delivery.payload)
+        await self._ask_if_needed()
+        return delivery
+
+    async def acknowledge(self, replies: list[str]) -> None:
+        """Tell the server that these messages are done; losing this costs nothing but lag shown."""
+        client = await self._streams.client()
+        with stream_errors():
+            for reply in replies:
+                await client.publish(reply, b"+ACK")
+
+    async def lag(self) -> Lag:
+        """How many messages wait, and how many are in work."""
+        jetstream = await self._streams.jetstream()
+        with stream_errors():
+            told = await jetstream.consumer_info(self._stream, self._durable)
+        return Lag(pending=told.num_pending or 0, unacknowledged=told.num_ack_pending or 0)
+
+    async def _unsubscribe(self) -> None:
+        subscription, self._subscription = self._subscription, None
+        if subscription is None:
+            return
+        try:
+            await subscription.unsubscribe()
+        except NatsError:
+            return  # the connection that knew it is gone
+
+    async def _receive(self, message: Msg) -> None:
+        self._heard_at = self._clock.monotonic_seconds()
+        headers = message.headers or {}
+        if _STATUS_HEADER in headers and not message.data:
+            self._asked = 0
+        else:
+            self._asked -= 1
+            sequence = message.metadata.sequence.stream
+            if sequence > self._last:
+                self._last = sequence
+                self._held.append(
+                    Delivery(
+                        sequence=sequence,
+                        subject=message.subject,
+                        payload=message.data,
+                        headers=dict(headers),
+                        reply=message.reply,
+                    )
+                )
+                self._held_bytes += len(message.data)
+        self._arrived.set()
+
+    async def _ask_if_needed(self) -> None:
+        roomy = self._held_bytes < PULL_BYTES_MAX and len(self._held) < HELD_MESSAGES_MAX
+        if self._asked <= 0 and roomy:
+            await self._ask()
+
+    async def _ask(self) -> None:
+        client = await self._streams.client()
+        if self._subscription is None:
+            raise unavailable()
+        request = _PullRequest(
+            batch=PULL_MESSAGES_MAX,
+            max_bytes=PULL_BYTES_MAX,
+            expires=int(PULL_EXPIRES_SECONDS * _NANOSECONDS),
+        )
+        self._asked = PULL_MESSAGES_MAX
+        self._asked_on = _connections(client)
+        self._heard_at = self._clock.monotonic_seconds()
+        with stream_errors():
+            await client.publish(
+                f"$JS.API.CONSUMER.MSG.NEXT.{self._stream}.{self._durable}",
+                msgspec.json.encode(request),
+                reply=self._subscription.subject,
+            )
+
+    async def _check_connection(self) -> None:
+        """A pull does not survive its connection; whoever reads must open anew."""
+        if _connections(await self._streams.client()) != self._asked_on:
+            raise unavailable()
+
+    def _check_silence(self) -> None:
+        """A pull is answered within its expiry; longer silence means that it was lost."""
+        if self._clock.monotonic_seconds() - self._heard_at > SILENCE_SECONDS_MAX:
+            raise unavailable()
+
+
+class _PullRequest(Struct, frozen=True, kw_only=True):
+    batch: int
+    max_bytes: int
+    expires: int
+
+
+def _connections(client: Client) -> int:
+    """A number that changes with every reconnect."""
+    return client.stats["reconnects"]

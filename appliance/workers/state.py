@@ -1,0 +1,35 @@
+"""What a worker tells about itself: to `/healthz`, `/readyz`, `/metrics` and the log.
+
+Invariant: written by the worker, read by the health listener; nothing here decides anything.
+"""
+
+from dataclasses import dataclass, field
+
+from appliance.domain.delivery import Disposition
+
+
+@dataclass(slots=True)
+class WorkerState:
+    """The observable state of one worker; changed in place by its owner only.
+
+    `pause` names why nothing is taken from the queue at the moment, empty when all is well.
+    """
+
+    name: str
+    started: bool = False
+    broken: str = ""
+    pause: str = ""
+    connected: bool = False
+    blocks: int = 0
+    rows: int = 0
+    repeated_rows: int = 0
+    repairs: int = 0
+    pauses: int = 0
+    dead_letters: dict[tuple[Disposition, str], int] = field(
+        default_factory=dict[tuple[Disposition, str], int]
+    )
+
+    def count_dead_letter(self, disposition: Disposition, *, outcome: str) -> None:
+        """Count one dead letter; `outcome` is `published` or `dropped`."""
+        key = (disposition, outcome)
+        self.dead_letters[key] = self.dead_letters.get(key, 0) + 1
