@@ -1,0 +1,110 @@
+"""The ClickHouse engine: our own process around chDB, asked over HTTP like any ClickHouse.
+
+Invariant: only that process opens the data directory. It gets its settings and its password as
+files of its own, because its account reads nothing else. External servers are only asked.
+"""
+
+import asyncio
+import base64
+import signal
+import ssl
+from typing import Final
+
+from appliance.base.errors import UnavailableError
+from appliance.config.endpoints import ClickHouseEndpoint, resolve_clickhouse
+from appliance.config.model import Settings
+from appliance.engines.place import Place, engine_folder
+from appliance.engines.programs import package_version
+from appliance.supervisor.environment import self_argv
+from appliance.supervisor.spec import Kind, ProcessSpec, StopStep
+
+NAME: Final = "clickhouse"
+_ANSWER_BYTES_MAX: Final = 64 << 10
+_OPEN_FILES_MAX: Final = 262144
+
+
+def clickhouse_spec(place: Place, *, environment: dict[str, str]) -> ProcessSpec:
+    """The ClickHouse process of an installation, or the question to an external server.
+
+    `environment` tells our own program where its settings are.
+    """
+    settings = place.settings
+    if settings.clickhouse.url is not None:
+        return _external_spec(settings)
+    folder = place.folders.clickhouse
+
+    async def prepare() -> None:
+        engine_folder(folder, None)
+
+    async def probe() -> None:
+        endpoint = resolve_clickhouse(settings, place.ports.clickhouse, place.folders.secrets)
+        await check_clickhouse(endpoint)
+
+    return ProcessSpec(
+        name=NAME,
+        argv=self_argv("clickhouse", "serve"),
+        environment=environment,
+        directory=settings.data_dir,
+        own=True,
+        announces=True,
+        prepare=prepare,
+        probe=probe,
+        ready_seconds_max=600.0,  # loading of many parts after a crash
+        stop=(StopStep(signal=signal.SIGTERM, budget_seconds=20.0),),
+        data_directory=folder,
+        open_files_max=_OPEN_FILES_MAX,
+        version=package_version("chdb-core"),
+    )
+
+
+async def check_clickhouse(endpoint: ClickHouseEndpoint) -> None:
+    """Ask `/ping` and then `SELECT 1` with our user.
+
+    Raises UnavailableError or OSError when it does not answer as it should.
+    """
+    if (await _get(endpoint, "/ping", authorised=False)).strip() != b"Ok.":
+        raise UnavailableError("CLICKHOUSE_UNREADY", "ClickHouse: /ping is not answered with Ok.")
+    if (await _get(endpoint, "/?query=SELECT%201", authorised=True)).strip() != b"1":
+        raise UnavailableError("CLICKHOUSE_UNREADY", "ClickHouse: SELECT 1 is not answered with 1")
+
+
+async def _get(endpoint: ClickHouseEndpoint, target: str, *, authorised: bool) -> bytes:
+    """The body of one answer; one connection, closed by the server."""
+    tls = ssl.create_default_context() if endpoint.secure else None
+    reader, writer = await asyncio.open_connection(
+        endpoint.host, endpoint.port, ssl=tls, limit=_ANSWER_BYTES_MAX
+    )
+    try:
+        lines = [
+            f"GET {target} HTTP/1.0",
+            f"Host: {endpoint.host}:{endpoint.port}",
+            "Connection: close",
+        ]
+        if authorised:
+            password = endpoint.password.reveal() if endpoint.password else ""
+            word = base64.b64encode(f"{endpoint.user}:{password}".encode()).decode()
+            lines.append(f"Authorization: Basic {word}")
+        writer.write("\r\n".join([*lines, "", ""]).encode())
+        await writer.drain()
+        head = await reader.readuntil(b"\r\n\r\n")
+        body = await reader.read(_ANSWER_BYTES_MAX)
+    except asyncio.LimitOverrunError as error:
+        raise UnavailableError("CLICKHOUSE_UNREADY", "ClickHouse: no HTTP answer") from error
+    finally:
+        writer.close()
+    status = head.split(b" ", 2)[1:2]
+    if status != [b"200"]:
+        said = body.decode("utf-8", "replace").strip().splitlines()[:1]
+        raise UnavailableError("CLICKHOUSE_REFUSED", f"ClickHouse: {' '.join(said)[:200]}")
+    return body
+
+
+def _external_spec(settings: Settings) -> ProcessSpec:
+    endpoint = resolve_clickhouse(settings, 0, settings.data_dir)
+
+    async def probe() -> None:
+        await check_clickhouse(endpoint)
+
+    return ProcessSpec(
+        name=NAME, kind=Kind.EXTERNAL, probe=probe, ready_seconds_max=30.0, version="external"
+    )

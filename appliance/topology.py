@@ -1,0 +1,201 @@
+"""Which processes this installation has, who waits for whom, and on which ports.
+
+Invariant: everything the supervisor runs is listed here once; systemd units are rendered from the
+same specs. A port that only we use is replaced when it is taken; the public one never is.
+"""
+
+import errno
+import signal
+import socket
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from appliance.base.errors import ApplianceError, ConflictError, MisconfiguredError
+from appliance.base.ready import LISTEN_DESCRIPTOR_VARIABLE
+from appliance.config.endpoints import LOOPBACK, Ports, load_ports
+from appliance.config.model import Settings
+from appliance.engines.clickhouse import clickhouse_spec
+from appliance.engines.nats import nats_spec
+from appliance.engines.place import Place
+from appliance.engines.postgres import postgres_spec
+from appliance.supervisor.environment import self_argv
+from appliance.supervisor.spec import Descriptor, Kind, ProcessSpec, StopStep
+from appliance.version import RELEASE
+
+ENGINES: Final = ("postgres", "nats", "clickhouse")
+_MIGRATION_SECONDS_MAX: Final = 600.0
+_BACKLOG: Final = 1024
+
+
+def engine_specs(
+    place: Place, *, environment: Mapping[str, str], names: tuple[str, ...] = ENGINES
+) -> tuple[ProcessSpec, ...]:
+    """The data engines; external ones are only asked."""
+    makers = {
+        "postgres": lambda: postgres_spec(place),
+        "nats": lambda: nats_spec(place),
+        "clickhouse": lambda: clickhouse_spec(place, environment=dict(environment)),
+    }
+    return tuple(makers[name]() for name in names)
+
+
+def processes(
+    place: Place, *, environment: Mapping[str, str], listening: int
+) -> tuple[ProcessSpec, ...]:
+    """Every process of this installation.
+
+    `environment` tells our own programs where their settings are; `listening` is the descriptor of
+    the public socket, which outlives the API process, so that a restart refuses nobody.
+    """
+    ours = dict(environment)
+    migrations = tuple(
+        ProcessSpec(
+            name=f"{engine}-migrate",
+            kind=Kind.ONESHOT,
+            argv=self_argv(engine, "migrate"),
+            environment=ours,
+            needs=(engine,),
+            own=True,
+            ready_seconds_max=_MIGRATION_SECONDS_MAX,
+            version=RELEASE,
+        )
+        for engine in ENGINES
+    )
+    migrated = tuple(spec.name for spec in migrations)
+    api = ProcessSpec(
+        name="api",
+        argv=self_argv("server"),
+        environment=ours,
+        descriptors=(Descriptor(variable=LISTEN_DESCRIPTOR_VARIABLE, number=listening),),
+        needs=migrated,
+        own=True,
+        announces=True,
+        stop=(StopStep(signal=signal.SIGTERM, budget_seconds=15.0),),
+        version=RELEASE,
+    )
+    events = ProcessSpec(
+        name="events",
+        argv=self_argv("worker", "events"),
+        environment=ours,
+        needs=("nats-migrate", "clickhouse-migrate"),
+        own=True,
+        announces=True,
+        stop=(StopStep(signal=signal.SIGTERM, budget_seconds=20.0),),
+        quarantine=True,
+        version=RELEASE,
+    )
+    return (*engine_specs(place, environment=ours), *migrations, api, events)
+
+
+def child_settings(settings: Settings, effective: Path) -> dict[str, str]:
+    """The variables that tell our own programs where their settings are."""
+    return {"PUG_DATA_DIR": str(settings.data_dir), "PUG_CONFIG": str(effective)}
+
+
+def choose_ports(settings: Settings, *, api: int) -> Ports:
+    """The ports of this run: as configured, else those of the last run, else any free ones.
+
+    `api` is the port the public socket has already.
+    """
+    before = load_ports(settings)
+    taken = {api}
+    chosen: dict[str, int] = {}
+    for name, configured, last in (
+        ("postgres", settings.postgres.port, before.postgres),
+        ("nats", settings.nats.port, before.nats),
+        ("nats_monitor", settings.nats.monitor_port, before.nats_monitor),
+        ("clickhouse", settings.clickhouse.port, before.clickhouse),
+    ):
+        port = next(
+            (one for one in (configured, last) if one and one not in taken and is_free(one)), 0
+        )
+        while not port or port in taken:
+            port = _any_port()
+        taken.add(port)
+        chosen[name] = port
+    return Ports(api=api, **chosen)
+
+
+def is_free(port: int) -> bool:
+    """Whether a loopback port can be listened on now."""
+    with socket.socket() as door:
+        door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            door.bind((LOOPBACK, port))
+        except OSError:
+            return False
+    return True
+
+
+def _any_port() -> int:
+    with socket.socket() as door:
+        door.bind((LOOPBACK, 0))
+        port: int = door.getsockname()[1]
+    return port
+
+
+def open_public_socket(settings: Settings) -> socket.socket:
+    """Listen on the public port; a port of 0 takes that of the last run when it is free.
+
+    Raises ConflictError naming the owner of a taken port and MisconfiguredError for an address
+    this machine does not have.
+    """
+    port = settings.api.port
+    if port:
+        return _listen(settings.api.host, port)
+    last = load_ports(settings).api
+    if last:
+        with suppress(ConflictError):
+            return _listen(settings.api.host, last)
+    return _listen(settings.api.host, 0)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    door = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+    try:
+        door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        door.bind((host, port))
+        door.listen(_BACKLOG)
+    except OSError as error:
+        door.close()
+        raise _cannot_listen(host, port, error) from error
+    return door
+
+
+def _cannot_listen(host: str, port: int, error: OSError) -> ApplianceError:
+    if error.errno == errno.EADDRINUSE:
+        return ConflictError(
+            "PORT_TAKEN",
+            f"port {port} is in use by {owner_of(port)}",
+            hint="stop it or set api.port",
+        )
+    if error.errno == errno.EACCES:
+        return MisconfiguredError(
+            "PORT_FORBIDDEN",
+            f"port {port} may only be opened by root",
+            hint="set api.port to 1024 or more, or start as root",
+        )
+    return MisconfiguredError(
+        "ADDRESS_UNUSABLE",
+        f"cannot listen on {host}: {error.strerror or error}",
+        hint="set api.host to an address of this machine",
+    )
+
+
+def owner_of(port: int) -> str:
+    """Who listens on a TCP port, like `pid 812 (nginx)`, or `another process`."""
+    # Imported here because it is needed only for this message.
+    import psutil  # noqa: PLC0415
+
+    try:
+        for connection in psutil.net_connections(kind="tcp"):
+            local = connection.laddr
+            if local and local.port == port and connection.status == psutil.CONN_LISTEN:
+                pid = connection.pid
+                return f"pid {pid} ({psutil.Process(pid).name()})" if pid else "another process"
+    except psutil.Error:
+        pass
+    return "another process"
