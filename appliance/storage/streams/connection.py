@@ -6,10 +6,12 @@ piling up. The waits are given explicitly, because the driver's own are two seco
 """
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 import structlog
 from nats.aio.client import Client
+from nats.aio.msg import Msg
 from nats.js import JetStreamContext
 
 from appliance.base.tasks import poll
@@ -36,6 +38,15 @@ class Streams:
         self._name = name
         self._client: Client | None = None
         self._opening = asyncio.Lock()
+        self._listeners: list[tuple[str, Callable[[bytes], None]]] = []
+
+    def listen(self, subject: str, heard: Callable[[bytes], None]) -> None:
+        """Call `heard` with every message on a core subject, from the first connection on.
+
+        Messages sent while the connection is down are lost.
+        """
+        assert self._client is None, "listeners are set before the first connection"
+        self._listeners.append((subject, heard))
 
     @property
     def replicas(self) -> int:
@@ -99,6 +110,8 @@ class Streams:
                         allow_reconnect=True,
                         error_cb=_log_error,
                     )
+                    for subject, heard in self._listeners:
+                        await client.subscribe(subject, cb=_calling(heard))
             except BaseException:
                 await client.close()
                 raise
@@ -114,6 +127,13 @@ class Streams:
             timeout_seconds=RECONNECT_WAIT_SECONDS_MAX,
         ):
             raise unavailable()
+
+
+def _calling(heard: Callable[[bytes], None]) -> Callable[[Msg], Awaitable[None]]:
+    async def call(message: Msg) -> None:
+        heard(message.data)
+
+    return call
 
 
 async def _log_error(error: Exception) -> None:

@@ -1,0 +1,108 @@
+"""Takes a decoded batch: checks it, gives it identity, enriches it and puts it safely on the queue.
+
+Invariant: returning means that every kept event is on the queue's disk; anything else is an error
+after which the client sends the whole batch again. The message id is made of the events'
+identities, not of bytes or time, so a repeated batch is one message however often it comes
+[ingestion 10, 13]. The pure steps are in `domain/ingest/chain.py`.
+"""
+
+import hashlib
+from collections import Counter
+from collections.abc import Sequence
+from typing import Final, Protocol
+
+from msgspec import Struct
+
+from appliance.base.clock import Clock
+from appliance.domain.ingest.chain import ENRICHMENT, Draft, run_steps
+from appliance.domain.ingest.event import Batch, CheckedEvent
+from appliance.domain.ingest.facts import RequestFacts
+from appliance.domain.ingest.rows import encode_blocks
+from appliance.domain.ingest.validate import check_batch
+from appliance.services.cookieless import CookielessIdentities
+from appliance.storage.streams.publish import EVENTS_SUBJECT, PROJECT_HEADER, Publisher
+
+_MINUTE_MS: Final = 60_000
+
+
+class Project(Protocol):
+    """Whose events these are."""
+
+    @property
+    def project_id(self) -> str: ...
+
+
+class Receipt(Struct, frozen=True, kw_only=True):
+    """What became of a batch; `accepted + dropped` is the number sent [ingestion 11]."""
+
+    accepted: int
+    dropped: int = 0
+    dropped_by_reason: dict[str, int] = {}
+
+
+class IngestService:
+    """The use-case behind `BatchCreate`; `counts` is what the metrics show [ingestion 15]."""
+
+    def __init__(
+        self, publisher: Publisher, identities: CookielessIdentities, clock: Clock
+    ) -> None:
+        self._publisher = publisher
+        self._identities = identities
+        self._clock = clock
+        self.counts: Counter[tuple[str, str]] = Counter()
+
+    async def accept(self, principal: Project, batch: Batch, facts: RequestFacts) -> Receipt:
+        """Check, enrich and hand over a batch.
+
+        Raises InvalidInputError with every violation, UnavailableError without the queue's
+        acknowledgement, ExhaustedError when the queue is full.
+        """
+        checked = check_batch(batch)
+        if not checked:
+            return Receipt(accepted=0)
+        resolution = await self._identities.resolve(principal.project_id, checked, facts)
+        if resolution.source is not None:
+            self.counts["events.cookieless_identity_source_total", resolution.source.value] += 1
+        for degraded, number in resolution.degraded.items():
+            self.counts["events.cookieless_session_degraded_total", degraded.value] += number
+        draft = resolution.draft
+        if draft.events:
+            draft = run_steps(ENRICHMENT, draft, facts, clock=self._clock).draft
+            await self._hand_over(principal.project_id, draft.events)
+        self._count(draft)
+        dropped = {reason.value: number for reason, number in draft.dropped.items() if number}
+        return Receipt(
+            accepted=len(draft.events),
+            dropped=sum(dropped.values()),
+            dropped_by_reason=dropped,
+        )
+
+    async def _hand_over(self, project_id: str, events: Sequence[CheckedEvent]) -> None:
+        bytes_max = await self._publisher.payload_bytes_max()
+        position = 0
+        for block in encode_blocks(project_id, events, bytes_max=bytes_max):
+            sent = events[position : position + block.rows]
+            position += block.rows
+            await self._publisher.publish(
+                EVENTS_SUBJECT,
+                block.body,
+                message_id=make_message_id(project_id, sent),
+                headers={PROJECT_HEADER: project_id},
+            )
+
+    def _count(self, draft: Draft) -> None:
+        for count, number in draft.counts.items():
+            self.counts[count.metric, count.label] += number
+        for reason, number in draft.dropped.items():
+            self.counts["events.cookieless_dropped_total", reason.value] += number
+        self.counts["events.accepted_total", ""] += len(draft.events)
+
+
+def make_message_id(project_id: str, events: Sequence[CheckedEvent]) -> str:
+    """The id under which the queue knows these events: the same for the same identities."""
+    identities = sorted(
+        f"{event.event_id.lower()} {event.kind} {event.occur_time_ms // _MINUTE_MS}"
+        for event in events
+    )
+    text = "\n".join((project_id, *identities))
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()

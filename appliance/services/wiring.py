@@ -1,0 +1,111 @@
+"""Settings to opened services, and the order in which they are closed.
+
+Invariant: building touches no network and never fails because a store is down: connections are made
+when first needed and come back by themselves. Everything a face needs is reachable from `Services`;
+closing goes in reverse order of use.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Mapping
+from typing import Final
+
+import structlog
+
+from appliance.base.clock import Clock, SystemClock
+from appliance.base.errors import ApplianceError
+from appliance.base.ids import IdMaker, SystemRandomness
+from appliance.config.endpoints import Endpoints, resolve_endpoints
+from appliance.config.model import Settings
+from appliance.services.accounts import AccountsService
+from appliance.services.cookieless import CookielessIdentities
+from appliance.services.deadletters import DeadLettersService
+from appliance.services.ingest import IngestService
+from appliance.services.insights import InsightsService
+from appliance.services.keys import KeyRing, KeysService
+from appliance.services.projects import ProjectsService
+from appliance.storage.clickhouse.client import ClickHouse
+from appliance.storage.clickhouse.insights.run import ClickHouseInsights
+from appliance.storage.postgres.pool import Postgres
+from appliance.storage.streams.connection import Streams
+from appliance.storage.streams.deadletters import DeadLetters
+from appliance.storage.streams.kv import COOKIELESS_BUCKET, Bucket
+from appliance.storage.streams.publish import Publisher
+
+READINESS_SECONDS_MAX: Final = 2.0
+"""One deadline for all stores together [services 2.6]."""
+
+_LOG: Final = structlog.stdlib.get_logger()
+
+
+class Services:
+    """Every use-case of the product, on one set of connections."""
+
+    def __init__(self, endpoints: Endpoints, *, name: str, clock: Clock | None = None) -> None:
+        chosen = clock or SystemClock()
+        ids = IdMaker(chosen)
+        self._postgres = Postgres(endpoints.postgres)
+        self._clickhouse = ClickHouse(endpoints.clickhouse)
+        self._streams = Streams(endpoints.nats, name=name)
+        publisher = Publisher(self._streams)
+        identities = CookielessIdentities(
+            Bucket(self._streams, COOKIELESS_BUCKET), clock=chosen, randomness=SystemRandomness()
+        )
+        self.keys = KeyRing(self._postgres, self._streams, chosen)
+        self.ingest = IngestService(publisher, identities, chosen)
+        self.insights = InsightsService(ClickHouseInsights(self._clickhouse), chosen)
+        self.projects = ProjectsService(self._postgres, ids)
+        self.key_chain = KeysService(self._postgres, publisher, ids)
+        self.accounts = AccountsService(self._postgres, ids)
+        self.dead_letters = DeadLettersService(DeadLetters(self._streams))
+
+    async def open(self) -> None:
+        """Begin to connect; a store that is down is met again when it is needed."""
+        try:
+            await self._streams.client()
+        except ApplianceError as error:
+            _LOG.warning("queue_not_connected", reason=error.reason)
+
+    async def close(self) -> None:
+        """Let go of every connection; one that hangs does not keep the others."""
+        closings: tuple[Awaitable[None], ...] = (
+            self._streams.close(),
+            self._clickhouse.close(),
+            self._postgres.close(),
+        )
+        for answer in await asyncio.gather(*closings, return_exceptions=True):
+            if isinstance(answer, BaseException):
+                _LOG.warning("connection_not_closed", cause=type(answer).__name__)
+
+    async def readiness(self) -> Mapping[str, bool]:
+        """Whether each store answers, by the names of [services 2.6].
+
+        There is no replica and no Redis: the writer's answer stands for both PostgreSQL names, and
+        the queue, in whose memory the salts live, for `redis`.
+        """
+        postgres, clickhouse, nats = await asyncio.gather(
+            _answers(self._postgres.ping()),
+            _answers(self._clickhouse.ping()),
+            _answers(self._streams.ping()),
+        )
+        return {
+            "postgres_writer": postgres,
+            "postgres_reader": postgres,
+            "clickhouse": clickhouse,
+            "redis": nats,
+            "nats": nats,
+        }
+
+
+def build_services(settings: Settings, *, name: str = "pug-api") -> Services:
+    """The services of an installation; raises MisconfiguredError for a missing secret."""
+    return Services(resolve_endpoints(settings), name=name)
+
+
+async def _answers(question: Awaitable[None]) -> bool:
+    try:
+        async with asyncio.timeout(READINESS_SECONDS_MAX):
+            await question
+    except (ApplianceError, TimeoutError) as error:
+        _LOG.debug("store_not_ready", cause=type(error).__name__)
+        return False
+    return True
