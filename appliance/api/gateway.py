@@ -6,7 +6,8 @@ the CORS headers of the boundary. One canonical log line per request ends it; ac
 of which there are many, only at level debug.
 """
 
-from typing import Final
+from collections.abc import Mapping
+from typing import Final, cast
 
 import structlog
 from connectrpc.code import Code
@@ -151,7 +152,7 @@ class Gateway:
                 status=415,
                 headers=[(b"accept-post", ACCEPT_POST)],
             )
-        if protocol is Protocol.GRPC and _TRAILERS not in (scope["extensions"] or {}):
+        if protocol is Protocol.GRPC and not _has_trailers(scope):
             raise _refused(Code.UNIMPLEMENTED, _NO_TRAILERS)
         length = current_call.get().headers.get("content-length", "0")
         if not length.isdecimal() or int(length) > self._body_bytes_max:
@@ -254,6 +255,11 @@ class _Outgoing:
             }
         )
         await self({"type": "http.response.body", "body": answer.body, "more_body": False})
+
+
+def _has_trailers(scope: HTTPScope) -> bool:
+    extensions = cast("Mapping[str, object]", scope).get("extensions")
+    return isinstance(extensions, Mapping) and _TRAILERS in extensions
 
 
 def _refused(

@@ -38,7 +38,7 @@ class Receipt(Protocol):
 class Keys(Protocol):
     """API keys."""
 
-    async def resolve(self, token: str) -> Principal | None:
+    async def resolve(self, token: str, /) -> Principal | None:
         """Whose key this is; None for a key that is not ours. Raises UnavailableError."""
         ...
 
@@ -46,7 +46,7 @@ class Keys(Protocol):
 class Ingest(Protocol):
     """Where decoded batches go."""
 
-    async def accept(self, principal: Principal, batch: Batch, facts: RequestFacts) -> Receipt:
+    async def accept(self, principal: Principal, batch: Batch, facts: RequestFacts, /) -> Receipt:
         """Check, enrich and hand over a batch; returning means it is safe."""
         ...
 
@@ -54,7 +54,7 @@ class Ingest(Protocol):
 class Insights(Protocol):
     """Answers about many events."""
 
-    async def query(self, principal: Principal, request: QueryRequest) -> QueryResponse:
+    async def query(self, principal: Principal, request: QueryRequest, /) -> QueryResponse:
         """Answer one validated insight request."""
         ...
 

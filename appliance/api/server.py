@@ -12,6 +12,7 @@ import asyncio
 import os
 import signal
 import socket
+import sys
 from collections.abc import Callable
 from typing import Final
 
@@ -109,6 +110,19 @@ def _inherited_descriptor() -> int | None:
         return None
     addressee = os.environ.get("LISTEN_PID")  # noqa: TID251 a process door, not a setting
     return _SYSTEMD_FIRST_DESCRIPTOR if addressee in {None, str(os.getpid())} else None
+
+
+def run(settings: Settings, services: Services) -> None:
+    """Serve until told to stop, then end this process; returns only by raising what `serve` raises.
+
+    Granian's threads may still hand a closed connection to the interpreter while that is being torn
+    down, which aborts the process (seen in 1 of 3 stops under load). Everything of ours is closed
+    and flushed by then, so the process leaves without the tearing down.
+    """
+    asyncio.run(serve(settings, services))
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
 
 
 async def serve(
