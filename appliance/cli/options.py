@@ -3,6 +3,7 @@
 Invariant: settings are read here and nowhere else; a command receives the finished `Settings`.
 """
 
+import logging
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
@@ -86,6 +87,11 @@ def read_settings(sources: Sources) -> Settings:
         environment=process_environment(),
         flags=sources.flags,
     )
+
+
+def log_level(settings: Settings) -> int:
+    """The standard library's number of the configured level."""
+    return logging.getLevelNamesMapping()[settings.logs.level.upper()]
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")

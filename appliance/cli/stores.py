@@ -8,7 +8,7 @@ from collections.abc import Awaitable
 import click
 
 from appliance.base.log import configure_logging
-from appliance.cli.options import json_option, print_json, settings_options
+from appliance.cli.options import json_option, log_level, print_json, settings_options
 from appliance.config.endpoints import load_ports, resolve_endpoints
 from appliance.config.model import Folders, Settings
 from appliance.config.secrets import SecretName, secret_path
@@ -69,7 +69,7 @@ def serve_clickhouse(settings: Settings) -> None:
     """Run the engine process in the foreground (started by `run`)."""
     from appliance.clickhouse_http.server import EngineOptions, serve  # noqa: PLC0415 the machine half only here
 
-    configure_logging(component="clickhouse", readable=sys.stderr.isatty())
+    configure_logging(component="clickhouse", readable=False, level=log_level(settings))
     folders = Folders(root=settings.data_dir)
     chosen = settings.clickhouse
     serve(

@@ -85,7 +85,7 @@ def test_a_revoked_key_stops_working(stack: Stack) -> None:
     made = pug("key", "create", project, "--kind", "public", "--json", data_dir=stack.data_dir)
     key = json.loads(made.stdout)
     assert stack.post([make_event("keyed")], key=key["key"]).status_code == 200
-    pug("key", "revoke", project, key["id"], data_dir=stack.data_dir)
+    pug("key", "revoke", key["id"], data_dir=stack.data_dir)
 
     def refused() -> bool | None:
         return (

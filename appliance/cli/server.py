@@ -1,0 +1,20 @@
+"""`server`: the HTTP API as a process."""
+
+import asyncio
+
+import click
+
+from appliance.base.log import configure_logging
+from appliance.cli.options import log_level, settings_options
+from appliance.config.model import Settings
+
+
+@click.command()
+@settings_options
+def server(settings: Settings) -> None:
+    """Serve the HTTP API in the foreground (started by `run`)."""
+    from appliance.api.server import serve  # noqa: PLC0415 after the log is set up
+    from appliance.services.wiring import wire_services  # noqa: PLC0415 after the log is set up
+
+    configure_logging(component="api", readable=False, level=log_level(settings))
+    asyncio.run(serve(settings, wire_services(settings)))
