@@ -187,7 +187,6 @@ _SOCIAL_MEDIUMS: Final = frozenset({"social", "social-network", "social-media", 
 _EMAIL_WORDS: Final = frozenset({"email", "e-mail", "e_mail", "newsletter"})
 
 
-@lru_cache(maxsize=_DERIVATIONS_CACHED_MAX)
 def derive(known: Known) -> Derived:
     """Everything that follows from what an event says [ingestion 8.2 to 8.6, 8.8, attribution]."""
     page = parse_url(known.url) if known.url else None
@@ -220,7 +219,9 @@ def derive(known: Known) -> Derived:
         pathname=known.pathname or page.path or "/",
         hostname=known.hostname or page.host,
         referrer_domain=referrer_domain,
-        channel=classify(source.lower(), medium.lower(), referrer_domain, has_signal=has_signal),
+        channel=classify(
+            source.lower(), medium.lower(), referrer_domain, has_signal=has_signal
+        ).value,
         screen_size=screen_size,
         utm_source=source,
         utm_medium=medium,
@@ -324,17 +325,32 @@ def _locale_part(part: str) -> str:
             return part.lower()
 
 
-def attribute(properties: Properties) -> Derived:
+def attribute(properties: Properties) -> bool:
     """Write what follows from an event's own properties into them [ingestion 8.2].
 
     A derived value is written as text when it is not empty and differs from what is there read as
-    text, so an equal value keeps its slot. Returns what was derived, for the metrics.
+    text, so an equal value keeps its slot. Returns whether a sent `$url` was no web URL.
     """
     properties.pop("$referrerDomain", None)
     properties.pop("$channel", None)
-    known = Known(*[_text(properties, key) for key in _KNOWN_KEYS])
+    sent = [properties.get(key, "") for key in _KNOWN_KEYS]
+    known = Known(*[value if type(value) is str else text_of(value) or "" for value in sent])
+    changes = _changes(known)
+    properties.update(changes.properties)
+    if "$locale" in properties:
+        _normalise_locale_of(properties)
+    return changes.url_not_web
+
+
+class _Changes(Struct, frozen=True):
+    properties: dict[str, str]
+    url_not_web: bool
+
+
+@lru_cache(maxsize=_DERIVATIONS_CACHED_MAX)
+def _changes(known: Known) -> _Changes:
     derived = derive(known)
-    for key, before, after in (
+    written = (
         ("$pathname", known.pathname, derived.pathname),
         ("$hostname", known.hostname, derived.hostname),
         ("$referrerDomain", "", derived.referrer_domain),
@@ -345,11 +361,11 @@ def attribute(properties: Properties) -> Derived:
         ("$utmCampaign", known.utm_campaign, derived.utm_campaign),
         ("$utmTerm", known.utm_term, derived.utm_term),
         ("$utmContent", known.utm_content, derived.utm_content),
-    ):
-        if after and after != before:
-            properties[key] = after
-    _normalise_locale_of(properties)
-    return derived
+    )
+    return _Changes(
+        {key: after for key, before, after in written if after and after != before},
+        derived.url_not_web,
+    )
 
 
 _KNOWN_KEYS: Final = (
@@ -367,13 +383,6 @@ _KNOWN_KEYS: Final = (
     "$utmContent",
 )
 """The properties that derivation reads, in the order of the fields of `Known`."""
-
-
-def _text(properties: Properties, key: str) -> str:
-    value = properties.get(key)
-    if value is None:
-        return ""
-    return value if type(value) is str else text_of(value) or ""
 
 
 def _normalise_locale_of(properties: Properties) -> None:

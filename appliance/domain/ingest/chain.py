@@ -137,7 +137,7 @@ def write_attribution(draft: Draft, _facts: RequestFacts) -> Draft:
     """Derive path, host, referrer, campaign, channel, locale, screen size [ingestion 8]."""
     not_web = 0
     for event in draft.events:
-        not_web += attribute(event.auto_properties).url_not_web
+        not_web += attribute(event.auto_properties)
     return _counting(draft, {Count.URL_NOT_WEB: not_web})
 
 

@@ -275,6 +275,8 @@ def _value_by_proto_name(wire: _WireValue) -> PropertyValue:
 
 
 def _read_int(raw: int | float | str) -> int:  # noqa: PYI041 the type of the slot decides
+    if type(raw) is str and (match := _SHORT_INTEGER.fullmatch(raw)) is not None:
+        return int(match[0])
     number = _integer_of_text(raw) if isinstance(raw, str) else raw
     if isinstance(number, float):
         if not number.is_integer():
@@ -304,6 +306,7 @@ def _read_double(raw: float | str) -> float:
     return number
 
 
+_SHORT_INTEGER: Final = re.compile(r"-?[1-9][0-9]{0,17}|0")
 _INTEGER: Final = re.compile(r"-?(?:0|[1-9][0-9]{0,18})")
 _NUMBER: Final = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]{1,4})?")
 _SPECIAL_DOUBLES: Final = {

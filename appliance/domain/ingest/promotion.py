@@ -4,7 +4,7 @@ Invariant: `PROMOTED` is the one list of promoted properties; its order and name
 [storage 2.2]. `rows.py` splits with it, the event explorer merges with `read_back`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from enum import Enum
 from typing import Final
 
@@ -78,19 +78,6 @@ PROMOTED: Final = (
 ColumnValue = str | int | bool | None
 
 
-def column_value(kind: ColumnKind, value: PropertyValue) -> ColumnValue:
-    """What a column of this kind stores for a value, or None when it stays in the map."""
-    match kind:
-        case ColumnKind.TEXT:
-            return text_of(value)
-        case ColumnKind.FLAG | ColumnKind.NULLABLE_FLAG:
-            if isinstance(value, bool):
-                return value
-            return _BOOL_TEXTS.get(value) if isinstance(value, str) else None
-        case ColumnKind.NULLABLE_BYTE:
-            return _byte(value)
-
-
 def read_back(
     columns: Mapping[str, ColumnValue], rest: Mapping[str, PropertyValue]
 ) -> dict[str, PropertyValue]:
@@ -114,6 +101,12 @@ def _column_text(kind: ColumnKind, value: ColumnValue) -> str:
     return str(value)
 
 
+def _flag(value: PropertyValue) -> bool | None:
+    if isinstance(value, bool):
+        return value
+    return _BOOL_TEXTS.get(value) if isinstance(value, str) else None
+
+
 def _byte(value: PropertyValue) -> int | None:
     if isinstance(value, str) and value.isascii() and value.isdecimal():
         digits = value.lstrip("0") or "0"
@@ -121,3 +114,12 @@ def _byte(value: PropertyValue) -> int | None:
     if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= BOT_SCORE_MAX:
         return value
     return None
+
+
+CONVERTERS: Final[dict[ColumnKind, Callable[[PropertyValue], ColumnValue]]] = {
+    ColumnKind.TEXT: text_of,
+    ColumnKind.FLAG: _flag,
+    ColumnKind.NULLABLE_FLAG: _flag,
+    ColumnKind.NULLABLE_BYTE: _byte,
+}
+"""What a column of each kind stores for a value; None when the value stays in the map."""

@@ -5,26 +5,43 @@ engine inserts the bytes as they are (`FORMAT JSONEachRow`). Typed slots are tag
 `slots.py` and decision 0001. Hot path, measured by `tests/bench/ingest_domain.py`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import msgspec
 from msgspec import Struct
 
 from appliance.base.errors import InvalidInputError
-from appliance.domain.ingest.event import CheckedEvent, Properties
+from appliance.domain.ingest.event import CheckedEvent, Properties, PropertyValue
 from appliance.domain.ingest.promotion import (
+    CONVERTERS,
     PROMOTED,
     ColumnKind,
     ColumnValue,
-    column_value,
+    Promoted,
 )
-from appliance.domain.ingest.slots import instant_text, tag
+from appliance.domain.ingest.slots import instant_text, tag, text_of
 
 _Row = dict[str, ColumnValue | dict[str, str]]
 
 _ENCODER: Final = msgspec.json.Encoder()
-_COLUMNS: Final = {promoted.property: (promoted.column, promoted.kind) for promoted in PROMOTED}
+
+
+class _OddColumn(Struct, frozen=True):
+    column: str
+    convert: Callable[[PropertyValue], ColumnValue]
+    default: ColumnValue
+
+
+def _place_of(promoted: Promoted) -> str | _OddColumn:
+    if promoted.kind is ColumnKind.TEXT:
+        return promoted.column
+    default = False if promoted.kind is ColumnKind.FLAG else None
+    return _OddColumn(promoted.column, CONVERTERS[promoted.kind], default)
+
+
+_PLACES: Final = {promoted.property: _place_of(promoted) for promoted in PROMOTED}
+"""Where a promoted property goes; a bare name is a text column, which most of them are."""
 
 
 class Block(Struct, frozen=True):
@@ -76,19 +93,19 @@ def split_auto_properties(properties: Properties) -> Split:
     columns: dict[str, ColumnValue] = {}
     rest: dict[str, str] = {}
     for key, value in properties.items():
-        place = _COLUMNS.get(key)
+        place = _PLACES.get(key)
         if place is None:
             rest[key] = "s" + value if type(value) is str else tag(value)
-            continue
-        column, kind = place
-        if kind is ColumnKind.TEXT and type(value) is str:
-            stored = value
-        else:
-            stored = column_value(kind, value)
-        if stored is None:
+        elif isinstance(place, str):
+            text = value if type(value) is str else text_of(value)
+            if text:
+                columns[place] = text
+            elif text is None:
+                rest[key] = tag(value)
+        elif (stored := place.convert(value)) is None:
             rest[key] = tag(value)
-        elif stored != "" and (stored is not False or kind is not ColumnKind.FLAG):
-            columns[column] = stored
+        elif stored != place.default:
+            columns[place.column] = stored
     return Split(columns, rest)
 
 
