@@ -4,18 +4,20 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from appliance.config.endpoints import resolve_endpoints
 from appliance.config.model import Settings
-from appliance.services.desk import Desk, open_desk
+from appliance.services.wiring import Services, build_services
 
 Result = TypeVar("Result")
 
 
-def at_desk(settings: Settings, work: Callable[[Desk], Awaitable[Result]]) -> Result:
-    """Run `work` with the use-cases opened for it."""
+def at_desk(settings: Settings, work: Callable[[Services], Awaitable[Result]]) -> Result:
+    """Run `work` with the use-cases; what it opened is closed afterwards."""
 
     async def run() -> Result:
-        async with open_desk(resolve_endpoints(settings)) as desk:
-            return await work(desk)
+        services = build_services(settings, name="pug-command-line")
+        try:
+            return await work(services)
+        finally:
+            await services.close()
 
     return asyncio.run(run())

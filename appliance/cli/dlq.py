@@ -1,28 +1,16 @@
 """`dlq`: messages that could not be stored."""
 
-import sys
-
 import click
-import msgspec
 
 from appliance.base.errors import InvalidInputError
 from appliance.cli.desk import at_desk
 from appliance.cli.options import json_option, print_json, print_table, settings_options
 from appliance.config.model import Settings
-from appliance.services.desk import Desk
-from appliance.storage.streams.deadletters import DeadLetterSummary
+from appliance.services.deadletters import STREAMS
 
-STREAMS = ("events", "profiles", "compliance", "misc")
 stream_option = click.option(
     "--stream", type=click.Choice(STREAMS), default="events", show_default=True, help="Which queue."
 )
-
-
-class ShownLetter(msgspec.Struct, frozen=True, kw_only=True):
-    """A dead letter with its payload as text."""
-
-    summary: DeadLetterSummary
-    payload: str
 
 
 @click.group()
@@ -36,11 +24,7 @@ def dlq() -> None:
 @settings_options
 def list_all(settings: Settings, *, stream: str, as_json: bool) -> None:
     """The dead letters, oldest first, at most a thousand."""
-
-    async def collect(desk: Desk) -> list[DeadLetterSummary]:
-        return [letter async for letter in desk.dead_letters.summaries(stream)]
-
-    letters = at_desk(settings, collect)
+    letters = at_desk(settings, lambda services: services.dead_letters.list_letters(stream))
     if as_json:
         print_json(letters)
         return
@@ -69,12 +53,12 @@ def list_all(settings: Settings, *, stream: str, as_json: bool) -> None:
 @settings_options
 def show(settings: Settings, *, sequence: int, stream: str, as_json: bool) -> None:
     """One dead letter: its headers and its payload."""
-    summary, payload = at_desk(settings, lambda desk: desk.dead_letters.load(stream, sequence))
-    text = payload.decode(errors="backslashreplace")
+    letter = at_desk(settings, lambda services: services.dead_letters.load_letter(stream, sequence))
+    text = letter.payload.decode(errors="backslashreplace")
     if as_json:
-        print_json(ShownLetter(summary=summary, payload=text))
+        print_json({"summary": letter.summary, "payload": text})
         return
-    for name, value in summary.headers.items():
+    for name, value in letter.summary.headers.items():
         print(f"{name}: {value}")
     print(f"\n{text}")
 
@@ -93,20 +77,9 @@ def replay(
         raise InvalidInputError(
             "SEQUENCE_MISSING", "nothing to replay was named", hint="name SEQUENCE or --all"
         )
-
-    async def replay_chosen(desk: Desk) -> int:
-        chosen = (
-            [letter.sequence async for letter in desk.dead_letters.summaries(stream)]
-            if sequence is None
-            else [sequence]
-        )
-        for number in chosen:
-            subject = await desk.dead_letters.replay(stream, number)
-            print(f"{number} went to {subject}", file=sys.stderr)
-        return len(chosen)
-
-    count = at_desk(settings, replay_chosen)
+    chosen = None if sequence is None else (sequence,)
+    report = at_desk(settings, lambda services: services.dead_letters.replay(stream, chosen))
     if as_json:
-        print_json({"replayed": count})
+        print_json(report)
     else:
-        print(f"replayed {count}")
+        print(f"replayed {len(report.sequences)}")

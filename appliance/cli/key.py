@@ -38,7 +38,9 @@ def create(settings: Settings, *, project_id: str, kind: str, name: str, as_json
     """Make a key of PROJECT_ID and show it, once."""
     made = at_desk(
         settings,
-        lambda desk: desk.keys.create_key(project_id, KeyKind(kind), display_name=name),
+        lambda services: services.key_chain.create_key(
+            project_id, KeyKind(kind), display_name=name
+        ),
     )
     shown = show_key(made)
     if as_json:
@@ -53,7 +55,7 @@ def create(settings: Settings, *, project_id: str, kind: str, name: str, as_json
 @settings_options
 def list_all(settings: Settings, *, project_id: str, as_json: bool) -> None:
     """The keys of PROJECT_ID, masked."""
-    rows = at_desk(settings, lambda desk: desk.keys.list_keys(project_id))
+    rows = at_desk(settings, lambda services: services.key_chain.list_keys(project_id))
     if as_json:
         print_json(rows)
         return
@@ -72,7 +74,7 @@ def list_all(settings: Settings, *, project_id: str, as_json: bool) -> None:
 @settings_options
 def revoke(settings: Settings, *, key_id: str, as_json: bool) -> None:
     """End a key for good, everywhere, named by its id or its text."""
-    at_desk(settings, lambda desk: desk.keys.revoke_key(key_id))
+    at_desk(settings, lambda services: services.key_chain.revoke_key(key_id))
     if as_json:
         print_json({"revoked": True})
     else:

@@ -9,7 +9,7 @@ from appliance.cli.key import ShownKey, show_key
 from appliance.cli.options import json_option, print_json, print_table, settings_options
 from appliance.config.connection import Connection, load_connection, save_connection
 from appliance.config.model import Folders, Settings
-from appliance.services.desk import Desk
+from appliance.services.wiring import Services
 from appliance.storage.postgres.projects import KeyKind
 
 FIRST_NAME = "first project"
@@ -36,7 +36,9 @@ def project() -> None:
 @settings_options
 def create(settings: Settings, *, name: str, timezone: str, as_json: bool) -> None:
     """Make a project called NAME with a public key."""
-    made = at_desk(settings, lambda desk: desk.projects.create_project(name, timezone=timezone))
+    made = at_desk(
+        settings, lambda services: services.projects.create_project(name, timezone=timezone)
+    )
     shown = ShownProject(
         id=made.id,
         display_name=made.display_name,
@@ -54,7 +56,7 @@ def create(settings: Settings, *, name: str, timezone: str, as_json: bool) -> No
 @settings_options
 def list_all(settings: Settings, *, as_json: bool) -> None:
     """All projects, oldest first."""
-    rows = at_desk(settings, lambda desk: desk.projects.list_projects())
+    rows = at_desk(settings, lambda services: services.projects.list_projects())
     if as_json:
         print_json(rows)
         return
@@ -73,7 +75,7 @@ def list_all(settings: Settings, *, as_json: bool) -> None:
 def first(settings: Settings, *, url: str) -> None:
     """Make sure that connection.json names a living project with keys (used by quickstart)."""
     path = Folders(root=settings.data_dir).connection_file
-    connection = at_desk(settings, lambda desk: _ensure_first(desk, _known(settings), url))
+    connection = at_desk(settings, lambda services: _ensure_first(services, _known(settings), url))
     save_connection(path, connection)
 
 
@@ -84,19 +86,21 @@ def _known(settings: Settings) -> Connection | None:
         return None
 
 
-async def _ensure_first(desk: Desk, known: Connection | None, url: str) -> Connection:
+async def _ensure_first(services: Services, known: Connection | None, url: str) -> Connection:
     if known is not None and any(
-        row.id == known.project_id for row in await desk.projects.list_projects()
+        row.id == known.project_id for row in await services.projects.list_projects()
     ):
         return msgspec.structs.replace(known, url=url)
-    names = {row.display_name for row in await desk.projects.list_projects()}
+    names = {row.display_name for row in await services.projects.list_projects()}
     name = next(
         candidate
         for candidate in (FIRST_NAME, *(f"{FIRST_NAME} {number}" for number in range(2, 1000)))
         if candidate not in names
     )
-    made = await desk.projects.create_project(name)
-    private = await desk.keys.create_key(made.id, KeyKind.PRIVATE, display_name="quickstart")
+    made = await services.projects.create_project(name)
+    private = await services.key_chain.create_key(
+        made.id, KeyKind.PRIVATE, display_name="quickstart"
+    )
     return Connection(
         url=url,
         project_id=made.id,

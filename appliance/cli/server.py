@@ -14,7 +14,7 @@ from appliance.config.model import Settings
 def server(settings: Settings) -> None:
     """Serve the HTTP API in the foreground (started by `run`)."""
     from appliance.api.server import serve  # noqa: PLC0415 after the log is set up
-    from appliance.services.wiring import wire_services  # noqa: PLC0415 after the log is set up
+    from appliance.services.wiring import build_services  # noqa: PLC0415 after the log is set up
 
     configure_logging(component="api", readable=False, level=log_level(settings))
-    asyncio.run(serve(settings, wire_services(settings)))
+    asyncio.run(serve(settings, build_services(settings)))

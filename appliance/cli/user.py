@@ -38,7 +38,7 @@ def create(
     """Make a person who may sign in."""
     password = load_secret_file(password_file) if password_file else _ask_password()
     made = at_desk(
-        settings, lambda desk: desk.accounts.create_user(email, password, role=Role(role))
+        settings, lambda services: services.accounts.create_user(email, password, role=Role(role))
     )
     if as_json:
         print_json(made)
