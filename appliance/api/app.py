@@ -63,7 +63,7 @@ def create_app(
         _page("/health", _given(health.alive)),
         _page("/healthz", _given(health.alive)),
         _page("/readyz", lambda: health.readiness(services.readiness)),
-        _page("/metrics", _given(metrics.exposition)),
+        _page("/metrics", _given(lambda: metrics.exposition(services.ingest.counts))),
     ]
     if settings.api.dashboard:
         handlers += [_page(path, _fixed(answer)) for path, answer in web.pages().items()]

@@ -13,7 +13,7 @@ from appliance.api.call import Boundary
 from appliance.api.ports import Keys, Principal
 from appliance.base.errors import UnauthenticatedError
 
-KEY_LENGTH: Final = 24
+KEY_CHARACTERS_MAX: Final = 64
 _PUBLIC: Final = "pub_"
 _PRIVATE: Final = "prv_"
 _KEY_PARAMETER: Final = "api_key"
@@ -62,7 +62,7 @@ def _private_token(headers: Mapping[str, str]) -> str | None:
 
 
 async def _resolve(keys: Keys, token: str | None) -> Principal:
-    if token is None or len(token) != KEY_LENGTH or not token.isascii():
+    if token is None or len(token) > KEY_CHARACTERS_MAX or not token.isascii():
         raise _refused()
     principal = await keys.resolve(token)
     if principal is None:

@@ -5,9 +5,19 @@ Counters of the ingest chain keep the contract's names, dots as underscores [ing
 raised where things happen; this module owns the ones of the faces.
 """
 
+from collections.abc import Iterator, Mapping
 from typing import Final
 
-from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, Counter, Histogram, generate_latest
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    REGISTRY,
+    CollectorRegistry,
+    Counter,
+    Histogram,
+    generate_latest,
+)
+from prometheus_client.core import CounterMetricFamily
+from prometheus_client.registry import Collector
 
 from appliance.api.protocols import Answer
 
@@ -18,16 +28,40 @@ SECONDS: Final = Histogram(
     ("service", "method"),
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
 )
-EVENTS_ACCEPTED: Final = Counter("events_accepted_total", "Events acknowledged to SDKs.")
-EVENTS_DROPPED: Final = Counter(
-    "events_dropped_total", "Events dropped from acknowledged batches.", ("reason",)
-)
+_LABELS: Final[dict[str, str]] = {
+    "events.ip_stripped_total": "source",
+    "events.cdn_header_parse_failed_total": "header",
+    "events.cookieless_identity_source_total": "source",
+}
+"""Label names of the contract's counters; the others are told apart by `reason`."""
 
 
-def exposition() -> Answer:
-    """All metrics of this process in the text format."""
+def exposition(counts: Mapping[tuple[str, str], int]) -> Answer:
+    """All metrics of this process in the text format, the ingest chain's `counts` included."""
+    chain = CollectorRegistry()
+    chain.register(_Chain(counts))
     return Answer(
         status=200,
         headers=[(b"content-type", CONTENT_TYPE_LATEST.encode())],
-        body=generate_latest(REGISTRY),
+        body=generate_latest(REGISTRY) + generate_latest(chain),
     )
+
+
+class _Chain(Collector):
+    """The counters of the ingest chain under their contract names [ingestion 15]."""
+
+    def __init__(self, counts: Mapping[tuple[str, str], int]) -> None:
+        self._counts = counts
+
+    def collect(self) -> Iterator[CounterMetricFamily]:
+        families: dict[str, CounterMetricFamily] = {}
+        for (metric, label), count in sorted(self._counts.items()):
+            family = families.get(metric)
+            if family is None:
+                names = [_LABELS.get(metric, "reason")] if label else []
+                family = CounterMetricFamily(
+                    metric.replace(".", "_"), "See the contract.", labels=names
+                )
+                families[metric] = family
+            family.add_metric([label] if label else [], count)
+        yield from families.values()

@@ -44,7 +44,10 @@ class Keys(Protocol):
 
 
 class Ingest(Protocol):
-    """Where decoded batches go."""
+    """Where decoded batches go; `counts` holds the chain's counters by metric and label value."""
+
+    @property
+    def counts(self) -> Mapping[tuple[str, str], int]: ...
 
     async def accept(self, principal: Principal, batch: Batch, facts: RequestFacts, /) -> Receipt:
         """Check, enrich and hand over a batch; returning means it is safe."""

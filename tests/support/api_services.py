@@ -7,6 +7,7 @@ Run as a program, this module serves them under the real server and tells its po
 
 import asyncio
 import sys
+from collections import Counter
 from collections.abc import Mapping
 
 import msgspec
@@ -59,6 +60,7 @@ class MemoryIngest:
         self.facts: list[RequestFacts] = []
         self.failure: Exception | None = None
         self.dropped: dict[str, int] = {}
+        self.counts: Counter[tuple[str, str]] = Counter()
         self.check = True
         self.keep = True
 
@@ -69,6 +71,7 @@ class MemoryIngest:
             check_batch(batch)
         if batch.events and batch.events[0].kind == "slow":
             await asyncio.sleep(SLOW_SECONDS)
+        self.counts["events.accepted_total", ""] += len(batch.events)
         if self.keep:
             self.batches.append(batch)
             self.facts.append(facts)

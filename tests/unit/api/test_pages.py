@@ -67,8 +67,10 @@ async def test_readiness_that_breaks(services: MemoryServices, client: httpx.Asy
     assert "hunter2" not in answer.text
 
 
-async def test_metrics(client: httpx.AsyncClient):
-    """Requests and events are counted; no key appears."""
+async def test_metrics(client: httpx.AsyncClient, services: MemoryServices):
+    """Requests and events are counted under the contract's names; no key appears."""
+    services.ingest.counts["events.ip_stripped_total", "client"] = 3
+    services.ingest.counts["events.cookieless_dropped_total", "day_out_of_range"] = 2
     await client.post(
         BATCH_CREATE, headers={**PUBLIC, "content-type": "application/json"}, content=b"{}"
     )
@@ -78,7 +80,9 @@ async def test_metrics(client: httpx.AsyncClient):
         'rpc_requests_total{code="ok",method="BatchCreate",service="sdk.events.v1.EventsService"}'
     )
     assert line in answer.text
-    assert "events_accepted_total" in answer.text
+    assert "events_accepted_total 0.0" in answer.text
+    assert 'events_ip_stripped_total{source="client"} 3.0' in answer.text
+    assert 'events_cookieless_dropped_total{reason="day_out_of_range"} 2.0' in answer.text
     assert PUBLIC_KEY not in answer.text
 
 

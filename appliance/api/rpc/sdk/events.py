@@ -9,7 +9,6 @@ from typing import cast
 from connectrpc.request import RequestContext
 
 from appliance.api.call import current_call
-from appliance.api.metrics import EVENTS_ACCEPTED, EVENTS_DROPPED
 from appliance.api.ports import Ingest
 from appliance.domain.ingest.event import Batch
 from appliance.domain.ingest.facts import gather_facts
@@ -35,10 +34,6 @@ class Events(EventsService):
         receipt = await self._ingest.accept(call.caller, batch, facts)
         call.events = receipt.accepted
         call.dropped = receipt.dropped
-        EVENTS_ACCEPTED.inc(receipt.accepted)
-        if receipt.dropped:
-            for reason, count in receipt.dropped_by_reason.items():
-                EVENTS_DROPPED.labels(reason).inc(count)
         return BatchCreateResponse(
             accepted=receipt.accepted,
             dropped=receipt.dropped,
