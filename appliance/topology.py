@@ -5,6 +5,7 @@ same specs. A port that only we use is replaced when it is taken; the public one
 """
 
 import errno
+import os
 import signal
 import socket
 from collections.abc import Mapping
@@ -27,6 +28,7 @@ from appliance.version import RELEASE
 ENGINES: Final = ("postgres", "nats", "clickhouse")
 _MIGRATION_SECONDS_MAX: Final = 600.0
 _BACKLOG: Final = 1024
+_SYSTEMD_FIRST_DESCRIPTOR: Final = 3
 
 
 def engine_specs(
@@ -136,12 +138,16 @@ def _any_port() -> int:
     return port
 
 
-def open_public_socket(settings: Settings) -> socket.socket:
+def open_public_socket(settings: Settings, *, inherited: Mapping[str, str]) -> socket.socket:
     """Listen on the public port; a port of 0 takes that of the last run when it is free.
+
+    A socket that the service manager holds for us (`LISTEN_FDS`) is used as it is.
 
     Raises ConflictError naming the owner of a taken port and MisconfiguredError for an address
     this machine does not have.
     """
+    if inherited.get("LISTEN_PID") == str(os.getpid()) and inherited.get("LISTEN_FDS") == "1":
+        return socket.socket(fileno=_SYSTEMD_FIRST_DESCRIPTOR)
     port = settings.api.port
     if port:
         return _listen(settings.api.host, port)

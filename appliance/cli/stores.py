@@ -72,12 +72,16 @@ def serve_clickhouse(settings: Settings) -> None:
     configure_logging(component="clickhouse", readable=False, level=log_level(settings))
     folders = Folders(root=settings.data_dir)
     chosen = settings.clickhouse
+    # The supervisor leaves a copy for the account of the engine, which cannot enter `secrets/`.
+    copy = folders.clickhouse / "password"
     serve(
         EngineOptions(
             data_dir=folders.clickhouse,
             port=load_ports(settings).clickhouse,
             user=chosen.user,
-            password_file=secret_path(folders.secrets, SecretName.CLICKHOUSE),
+            password_file=copy
+            if copy.exists()
+            else secret_path(folders.secrets, SecretName.CLICKHOUSE),
             memory_bytes_max=chosen.memory_bytes_max or _machine_memory_bytes() // _MEMORY_SHARE,
             queries_max=chosen.queries_max,
         )

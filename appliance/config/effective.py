@@ -18,14 +18,19 @@ def save_effective(settings: Settings) -> Path:
     """Write every setting that differs from its default to `run/settings.toml`; its path."""
     folders = Folders(root=settings.data_dir)
     ensure_folder(folders.run)
+    path = folders.run / "settings.toml"
+    write_atomic(path, render_settings(settings).encode())
+    return path
+
+
+def render_settings(settings: Settings) -> str:
+    """Every setting that differs from its default as TOML, secrets included."""
     lines = [
         f"{leaf.key} = {_render(value_at(settings, leaf.key))}"
         for leaf in leaves()
         if value_at(settings, leaf.key) != leaf.default
     ]
-    path = folders.run / "settings.toml"
-    write_atomic(path, "\n".join([*lines, ""]).encode())
-    return path
+    return "\n".join([*lines, ""])
 
 
 def _render(value: object) -> str:

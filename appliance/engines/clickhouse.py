@@ -6,19 +6,31 @@ files of its own, because its account reads nothing else. External servers are o
 
 import asyncio
 import base64
+import importlib.util
+import os
 import signal
 import ssl
+import sys
+from pathlib import Path
 from typing import Final
 
+import msgspec
+
+import appliance.version as appliance_version
 from appliance.base.errors import UnavailableError
+from appliance.config.effective import render_settings
 from appliance.config.endpoints import ClickHouseEndpoint, resolve_clickhouse
 from appliance.config.model import Settings
-from appliance.engines.place import Place, engine_folder
+from appliance.config.secrets import SecretName, load_secret
+from appliance.engines.place import Place, engine_folder, write_private
 from appliance.engines.programs import package_version
+from appliance.supervisor.account import grant_passage, may_read
 from appliance.supervisor.environment import self_argv
-from appliance.supervisor.spec import Kind, ProcessSpec, StopStep
+from appliance.supervisor.spec import Account, Kind, ProcessSpec, StopStep
 
 NAME: Final = "clickhouse"
+OWN_PASSWORD_FILE: Final = "password"  # noqa: S105 the name of a file
+"""The copy of its password in the engine's folder, for an account that reads nothing else."""
 _ANSWER_BYTES_MAX: Final = 64 << 10
 _OPEN_FILES_MAX: Final = 262144
 
@@ -26,15 +38,20 @@ _OPEN_FILES_MAX: Final = 262144
 def clickhouse_spec(place: Place, *, environment: dict[str, str]) -> ProcessSpec:
     """The ClickHouse process of an installation, or the question to an external server.
 
-    `environment` tells our own program where its settings are.
+    `environment` tells our own program where its settings are, when it runs as ourselves.
     """
     settings = place.settings
     if settings.clickhouse.url is not None:
         return _external_spec(settings)
     folder = place.folders.clickhouse
+    account = _usable_account(place)
+    own_config = folder / "settings.toml"
 
     async def prepare() -> None:
-        engine_folder(folder, None)
+        engine_folder(folder, account)
+        password = load_secret(place.folders.secrets, SecretName.CLICKHOUSE)
+        write_private(folder / OWN_PASSWORD_FILE, password.reveal(), account)
+        write_private(own_config, _render_settings(place), account)
 
     async def probe() -> None:
         endpoint = resolve_clickhouse(settings, place.ports.clickhouse, place.folders.secrets)
@@ -43,8 +60,9 @@ def clickhouse_spec(place: Place, *, environment: dict[str, str]) -> ProcessSpec
     return ProcessSpec(
         name=NAME,
         argv=self_argv("clickhouse", "serve"),
-        environment=environment,
+        environment=environment | ({"PUG_CONFIG": str(own_config)} if account else {}),
         directory=settings.data_dir,
+        account=account,
         own=True,
         announces=True,
         prepare=prepare,
@@ -54,6 +72,34 @@ def clickhouse_spec(place: Place, *, environment: dict[str, str]) -> ProcessSpec
         data_directory=folder,
         open_files_max=_OPEN_FILES_MAX,
         version=package_version("chdb-core"),
+    )
+
+
+def _usable_account(place: Place) -> Account | None:
+    """The engines' account when it can run our own program, else None: then we run it ourselves.
+
+    An interpreter or package that only root may read (installed under a umask of 077) cannot be
+    copied like a single program.
+    """
+    account = place.account
+    if account is None:
+        return None
+    chdb = importlib.util.find_spec("chdb")
+    needed = (Path(sys.executable), Path(os.__file__), Path(appliance_version.__file__))
+    if chdb is not None and chdb.origin is not None:
+        needed = (*needed, Path(chdb.origin))
+    for path in needed:
+        grant_passage(path, account)
+    return account if all(may_read(path, account) for path in needed) else None
+
+
+def _render_settings(place: Place) -> str:
+    """What the process may know: its own section, the logs, and the port that was chosen."""
+    chosen = msgspec.structs.replace(
+        place.settings.clickhouse, port=place.ports.clickhouse, url=None
+    )
+    return render_settings(
+        Settings(data_dir=place.settings.data_dir, clickhouse=chosen, logs=place.settings.logs)
     )
 
 

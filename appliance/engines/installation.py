@@ -27,7 +27,6 @@ from appliance.supervisor.surroundings import Surroundings
 
 FREE_BYTES_MIN: Final = Bytes(256 << 20)
 _LEFTOVER_SECONDS_MAX: Final = 20.0
-_PASSAGE_FOLDER: Final = 0o711
 _JITTER_STEPS: Final = 1 << 16
 
 

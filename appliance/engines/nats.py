@@ -6,7 +6,6 @@ acknowledged event could be lost or read by a neighbour. External servers are on
 
 import shutil
 import signal
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -15,7 +14,7 @@ import msgspec
 from appliance.base.errors import UnavailableError
 from appliance.config.endpoints import LOOPBACK, NatsEndpoint, resolve_nats
 from appliance.config.model import Settings
-from appliance.config.secrets import SecretName, load_secret
+from appliance.config.secrets import Secret, SecretName, load_secret
 from appliance.engines.nats_wire import NatsDoor, ask_nats
 from appliance.engines.place import Place, engine_folder, write_private
 from appliance.engines.programs import nats_program, package_version, reachable_nats
@@ -29,12 +28,19 @@ EVENTS_CONSUMER: Final = "events-writer-durable"
 
 _PAYLOAD_BYTES_MAX: Final = 9 << 20  # 8 MiB of rows, headers and room to spare
 _PENDING_BYTES_MAX: Final = 64 << 20
-_MEMORY_STORE_BYTES_MAX: Final = 64 << 20
-_FILE_STORE_BYTES_MIN: Final = 256 << 20
+_MEMORY_STORE_BYTES_MAX: Final = 512 << 20  # what buckets may promise, not what is taken
+_FILE_STORE_BYTES_MIN: Final = 8 << 30  # more than all streams with a limit of their own promise
 _FILE_STORE_BYTES_MAX: Final = 256 << 30
 _FREE_SHARE: Final = 4  # a quarter of what is free
 _HEAP_LIMIT: Final = "192MiB"
 _OPEN_FILES_MAX: Final = 65536
+_EXTERNAL_CONNECT_SECONDS_MAX: Final = 3
+_ACCEPTED_WARNINGS: Final = (
+    # 256 random bits in a file of mode 0600 gain nothing from a slow hash at each connection.
+    "Plaintext passwords detected",
+    # A batch of 8 MiB is one message; splitting it would cost its one acknowledgement.
+    "Maximum payloads over 8.00 MB",
+)
 _LEVELS: Final = {
     "[INF]": "info",
     "[WRN]": "warning",
@@ -180,7 +186,8 @@ def parse_line(text: str) -> ParsedLine:
     mark, _, said = rest.partition(" ")
     if mark not in _LEVELS:
         return ParsedLine(level="info", event=text)
-    return ParsedLine(level=_LEVELS[mark], event=said.strip())
+    level = "info" if said.startswith(_ACCEPTED_WARNINGS) else _LEVELS[mark]
+    return ParsedLine(level=level, event=said.strip())
 
 
 def _door(place: Place) -> NatsDoor:
@@ -213,25 +220,36 @@ def _external_spec(settings: Settings) -> ProcessSpec:
 async def _check_external(endpoint: NatsEndpoint) -> None:
     # Imported here because only an external server needs the whole client.
     import nats  # noqa: PLC0415
+    from nats.aio.client import RawCredentials  # noqa: PLC0415
     from nats.errors import Error as NatsError  # noqa: PLC0415
 
-    options: Mapping[str, object] = {}
-    if endpoint.creds_file is not None:
-        options = {"user_credentials": str(endpoint.creds_file)}
+    credentials: RawCredentials | str | None = None
+    if endpoint.jwt is not None and endpoint.seed is not None:
+        credentials = RawCredentials(_credentials_text(endpoint.jwt, endpoint.seed))
+    elif endpoint.creds_file is not None:
+        credentials = str(endpoint.creds_file)
     try:
-        client = await nats.connect(  # pyright: ignore[reportUnknownMemberType] the driver is loosely typed
+        client = await nats.connect(
             endpoint.url.reveal(),
-            connect_timeout=3,
+            connect_timeout=_EXTERNAL_CONNECT_SECONDS_MAX,
             allow_reconnect=False,
-            **options,  # pyright: ignore[reportArgumentType] keyword options of a loosely typed driver
+            user_credentials=credentials,
         )
         try:
             await client.jetstream().account_info()
         finally:
             await client.close()
-    except NatsError as error:
+    except (NatsError, ValueError) as error:
         raise UnavailableError(
             "NATS_UNREACHABLE",
             f"the external NATS does not answer: {error}",
             hint="check nats.url and the credentials",
         ) from error
+
+
+def _credentials_text(jwt: Secret, seed: Secret) -> str:
+    """JWT and seed in the form of a credentials file."""
+    return (
+        f"-----BEGIN NATS USER JWT-----\n{jwt.reveal()}\n------END NATS USER JWT------\n\n"
+        f"-----BEGIN USER NKEY SEED-----\n{seed.reveal()}\n------END USER NKEY SEED------\n"
+    )

@@ -40,7 +40,7 @@ def choose_place(settings: Settings, ports: Ports) -> Place:
     folders = Folders(root=settings.data_dir)
     ensure_folder(folders.root)
     owned = (folders.postgres, folders.nats, folders.clickhouse)
-    account = choose_account(folders.root, owned=owned)
+    account = choose_account(owned)
     if account is not None:
         try:
             folders.root.chmod(_PASSAGE_FOLDER)

@@ -7,9 +7,8 @@ never leaves `secrets/`. External servers are only asked.
 
 import secrets as randomness
 import signal
-from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from typing import Final, LiteralString
 
 import asyncpg
 
@@ -45,12 +44,13 @@ _LEVELS: Final = {
     "HINT": "info",
     "CONTEXT": "info",
 }
-_MISSING_ROLE_OR_DATABASE: Final = (
-    asyncpg.InvalidPasswordError,
-    asyncpg.InvalidAuthorizationSpecificationError,
-    asyncpg.InvalidCatalogNameError,
-    asyncpg.InsufficientPrivilegeError,
-)
+# What the server answers to our own probe while it recovers.
+_ACCEPTED_ERRORS: Final = frozenset({"the database system is starting up"})
+_COUNT_ROLES: Final = "SELECT count(*) FROM pg_roles WHERE rolname = $1"
+_COUNT_DATABASES: Final = "SELECT count(*) FROM pg_database WHERE datname = $1"
+_CREATE_ROLE: Final = "SELECT format('CREATE ROLE %I LOGIN PASSWORD %L', $1::text, $2::text)"
+_ALTER_ROLE: Final = "SELECT format('ALTER ROLE %I LOGIN PASSWORD %L', $1::text, $2::text)"
+_CREATE_DATABASE: Final = "SELECT format('CREATE DATABASE %I OWNER %I', $1::text, $2::text)"
 
 
 def postgres_spec(place: Place) -> ProcessSpec:
@@ -175,23 +175,21 @@ host  all         {SUPERUSER} {LOOPBACK}/32 scram-sha-256
 
 
 async def ensure_database(place: Place) -> None:
-    """Make role and database, or set the role's password, when the role cannot get in.
+    """Make role and database when they are missing, and set the password that the secret has.
 
-    Raises UnavailableError when the server refuses the superuser.
+    Raises UnavailableError when the server refuses.
     """
     settings = place.settings.postgres
-    endpoint = resolve_postgres(place.settings, place.ports.postgres, place.folders.secrets)
-    with suppress(*_MISSING_ROLE_OR_DATABASE):
-        connection = await asyncpg.connect(
-            endpoint.url.reveal(), timeout=_CONNECT_SECONDS_MAX, ssl=False
-        )
-        await connection.close()
-        return
-    password = load_secret(place.folders.secrets, SecretName.POSTGRES)
     connection = await _connect_superuser(place)
     try:
-        await _make_role(connection, settings.user, password)
-        await _make_database(connection, settings.database, settings.user)
+        roles: object = await connection.fetchval(_COUNT_ROLES, settings.user)
+        databases: object = await connection.fetchval(_COUNT_DATABASES, settings.database)
+        if not roles or not await _can_enter(place):
+            template = _ALTER_ROLE if roles else _CREATE_ROLE
+            password = load_secret(place.folders.secrets, SecretName.POSTGRES)
+            await _execute_quoted(connection, template, settings.user, password.reveal())
+        if not databases:
+            await _execute_quoted(connection, _CREATE_DATABASE, settings.database, settings.user)
     except asyncpg.PostgresError as error:
         raise UnavailableError(
             "POSTGRES_SETUP_FAILED", f"the database could not be made: {error}"
@@ -200,33 +198,29 @@ async def ensure_database(place: Place) -> None:
         await connection.close()
 
 
-async def _make_role(
-    connection: "asyncpg.Connection[asyncpg.Record]", user: str, password: Secret
-) -> None:
-    # A utility statement takes no parameters, so the server quotes the values itself.
-    known: object = await connection.fetchval("SELECT 1 FROM pg_roles WHERE rolname = $1", user)
-    template = (
-        "SELECT format('ALTER ROLE %I LOGIN PASSWORD %L', $1::text, $2::text)"
-        if known
-        else "SELECT format('CREATE ROLE %I LOGIN PASSWORD %L', $1::text, $2::text)"
-    )
-    statement = await connection.fetchval(template, user, password.reveal())
-    assert isinstance(statement, str)
-    await connection.execute(statement)
+async def _can_enter(place: Place) -> bool:
+    """Whether the appliance's role gets past the password; a missing database does not matter."""
+    endpoint = resolve_postgres(place.settings, place.ports.postgres, place.folders.secrets)
+    try:
+        connection = await asyncpg.connect(
+            endpoint.url.reveal(), timeout=_CONNECT_SECONDS_MAX, ssl=False
+        )
+    except asyncpg.InvalidCatalogNameError:
+        return True
+    except asyncpg.InvalidAuthorizationSpecificationError:
+        return False
+    await connection.close()
+    return True
 
 
-async def _make_database(
-    connection: "asyncpg.Connection[asyncpg.Record]", database: str, owner: str
+async def _execute_quoted(
+    connection: "asyncpg.Connection[asyncpg.Record]",
+    template: LiteralString,
+    first: str,
+    second: str,
 ) -> None:
-    known: object = await connection.fetchval(
-        "SELECT 1 FROM pg_database WHERE datname = $1", database
-    )
-    template = (
-        "SELECT format('ALTER DATABASE %I OWNER TO %I', $1::text, $2::text)"
-        if known
-        else "SELECT format('CREATE DATABASE %I OWNER %I', $1::text, $2::text)"
-    )
-    statement = await connection.fetchval(template, database, owner)
+    # A utility statement takes no parameters, so the server itself quotes the values.
+    statement: object = await connection.fetchval(template, first, second)
     assert isinstance(statement, str)
     await connection.execute(statement)
 
@@ -250,12 +244,15 @@ async def _connect_superuser(place: Place) -> "asyncpg.Connection[asyncpg.Record
 
 def parse_line(text: str) -> ParsedLine:
     """One line of the server's log: `LEVEL:  text`; a line without level goes on from before."""
-    word, separator, said = text.partition(":  ")
+    before, separator, said = text.partition(":  ")
+    # Until it has read its configuration the server puts time and pid before the level.
+    word = before.rpartition("] ")[2]
     if not separator or word not in _LEVELS:
         return ParsedLine(level="info", event=text)
     if word in {"STATEMENT", "DETAIL", "HINT", "CONTEXT"}:
         return ParsedLine(level="info", event=f"{word.lower()}: {said}")
-    return ParsedLine(level=_LEVELS[word], event=said)
+    level = "info" if said in _ACCEPTED_ERRORS else _LEVELS[word]
+    return ParsedLine(level=level, event=said)
 
 
 def _quoted(text: str) -> str:

@@ -10,8 +10,6 @@ import os
 import pwd
 import stat
 import struct
-import zlib
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -23,9 +21,10 @@ from appliance.supervisor.spec import Account
 
 SYSTEM_USER: Final = "pug"
 NOBODY: Final = "nobody"
-# The range service managers take for users without an entry in the account database.
-_UID_MIN: Final = 61184
-_UID_MAX: Final = 65519
+# Inside the range kept for users without an entry in the account database. The first free one is
+# the same for every installation, so folders on the way are opened once, not each time.
+_UID_FIRST: Final = 64812
+_UID_LAST: Final = 65519
 
 _ACL_NAME: Final = "system.posix_acl_access"
 _ACL_VERSION: Final = 2
@@ -45,11 +44,11 @@ class Passage(msgspec.Struct, frozen=True, kw_only=True):
     acl: bytes | None
 
 
-def choose_account(data_dir: Path, *, owned: tuple[Path, ...]) -> Account | None:
+def choose_account(owned: tuple[Path, ...]) -> Account | None:
     """The account of the engines, or None when this process is not root and stays what it is.
 
     The owner of an engine's existing folder comes first, so that a moved installation keeps
-    working; then the system user `pug`; then a number that nobody has, derived from the path.
+    working; then the system user `pug`; then a number that no entry has.
     """
     if os.geteuid() != 0:
         return None
@@ -61,7 +60,7 @@ def choose_account(data_dir: Path, *, owned: tuple[Path, ...]) -> Account | None
     with suppress(KeyError):
         entry = pwd.getpwnam(SYSTEM_USER)
         return Account(uid=entry.pw_uid, gid=entry.pw_gid)
-    number = next(filter(_is_free, _candidates(data_dir)), _UID_MIN)
+    number = next(filter(_is_free, range(_UID_FIRST, _UID_LAST)), _UID_FIRST)
     return Account(uid=number, gid=number)
 
 
@@ -81,12 +80,6 @@ def listed_account() -> Account:
         "this machine has no account but root",
         hint="add one: useradd --system pug",
     )
-
-
-def _candidates(data_dir: Path) -> Iterator[int]:
-    count = _UID_MAX - _UID_MIN + 1
-    first = zlib.crc32(os.fsencode(data_dir)) % count
-    return (_UID_MIN + (first + step) % count for step in range(count))
 
 
 def _is_free(number: int) -> bool:
@@ -208,20 +201,13 @@ def _grant_search(folder: Path, account: Account) -> None:
         if entry[0] != _MASK and not (entry[0] == _USER and entry[2] == account.uid)
     ]
     kept += [(_USER, _SEARCH, account.uid), (_MASK, mask | _SEARCH, _ACL_NO_ID)]
-    # A wider mask must not widen what others already have, so their entries are cut to the old one.
-    cut = [
-        (
-            tag,
-            bits & mask if tag in {_GROUP, _GROUP_OBJECT} or _is_other(tag, n, account) else bits,
-            n,
-        )
-        for tag, bits, n in kept
-    ]
+    # A wider mask must not widen what others have, so their entries are cut to the old one.
+    cut = [(tag, bits & mask if _is_masked(tag, n, account) else bits, n) for tag, bits, n in kept]
     raw = struct.pack("<I", _ACL_VERSION) + b"".join(
         _ACL_ENTRY.pack(*entry) for entry in sorted(cut, key=lambda entry: (entry[0], entry[2]))
     )
     os.setxattr(folder, _ACL_NAME, raw)
 
 
-def _is_other(tag: int, number: int, account: Account) -> bool:
-    return tag == _USER and number != account.uid
+def _is_masked(tag: int, number: int, account: Account) -> bool:
+    return tag in {_GROUP, _GROUP_OBJECT} or (tag == _USER and number != account.uid)

@@ -25,7 +25,8 @@ def self_argv(*words: str) -> tuple[str, ...]:
     """The command line of one of our own commands, frozen or not."""
     if is_frozen():
         return (sys.executable, *words)
-    return (sys.executable, "-m", "appliance", *words)
+    # -P: the working directory is the data directory, and nothing there may shadow a module.
+    return (sys.executable, "-P", "-m", "appliance", *words)
 
 
 def launcher_argv() -> tuple[str, ...]:
