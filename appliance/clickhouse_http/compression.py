@@ -175,7 +175,10 @@ def _decode_frames(factory: Callable[[], _Decoder], pieces: Iterator[bytes]) -> 
 def _decode_brotli(pieces: Iterator[bytes]) -> Iterator[bytes]:
     decoder = brotli.Decompressor()
     for piece in pieces:
-        plain = decoder.process(piece)
+        try:
+            plain = decoder.process(piece)
+        except brotli.error as error:
+            raise _broken("br") from error
         if plain:
             yield plain
     if not decoder.is_finished():

@@ -38,4 +38,10 @@ def render_configuration(*, memory_bytes_max: int) -> str:
 
 def query_settings(*, memory_bytes_max: int) -> dict[str, str]:
     """Settings every statement starts with; a request may change them."""
-    return {"max_memory_usage": str(memory_bytes_max), "fsync_metadata": "1"}
+    return {
+        "max_memory_usage": str(memory_bytes_max),
+        "fsync_metadata": "1",
+        # What chDB sets differently from the server.
+        "implicit_select": "0",
+        "allow_introspection_functions": "0",
+    }

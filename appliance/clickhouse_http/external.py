@@ -5,6 +5,7 @@ Invariant: a table's bytes are kept on disk beyond a small size and inserted a p
 
 import tempfile
 from collections.abc import Iterator, Mapping
+from itertools import pairwise
 from typing import IO, Final
 
 import msgspec
@@ -134,4 +135,4 @@ def _split(types: str) -> list[str]:
     """Split a list of types at its outer commas."""
     starts = [token.end for token in scan(types) if token.text == "," and token.depth == 0]
     edges = [0, *starts, len(types) + 1]
-    return [types[a : b - 1].strip() for a, b in zip(edges, edges[1:], strict=False)]
+    return [types[a : b - 1].strip() for a, b in pairwise(edges)]

@@ -24,8 +24,10 @@ _FRAME_BYTES_MAX: Final = 1 << 30
 
 
 def _checksum(frame: bytes) -> bytes:
-    low, high = CityHash128(frame)
-    return struct.pack("<QQ", low, high)
+    value: int = CityHash128(frame)
+    raw = value.to_bytes(_CHECKSUM_BYTES, "little")
+    # The package numbers the halves the other way round than the engine writes them.
+    return raw[8:] + raw[:8]
 
 
 class FrameEncoder:

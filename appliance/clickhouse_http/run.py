@@ -13,9 +13,17 @@ import msgspec
 from appliance.base.clock import Clock
 from appliance.clickhouse_http.answer import Answering
 from appliance.clickhouse_http.compression import decode
-from appliance.clickhouse_http.engine import MARK_SETTING, Connection, Engine, quote, quote_name
-from appliance.clickhouse_http.errors import Codes, EngineError
+from appliance.clickhouse_http.engine import (
+    MARK_SETTING,
+    Answer,
+    Connection,
+    Engine,
+    quote,
+    quote_name,
+)
+from appliance.clickhouse_http.errors import Codes, EngineError, Stopped
 from appliance.clickhouse_http.external import Upload, create_tables, drop_tables
+from appliance.clickhouse_http.feed import Feed
 from appliance.clickhouse_http.formats import DEFAULT_FORMAT
 from appliance.clickhouse_http.native import Column
 from appliance.clickhouse_http.native_frames import decode_frames
@@ -24,7 +32,7 @@ from appliance.clickhouse_http.registry import Registry, Running
 from appliance.clickhouse_http.request import Request
 from appliance.clickhouse_http.rewrite import rewrite_ids, split_kill
 from appliance.clickhouse_http.session import Session, Sessions
-from appliance.clickhouse_http.statement import Kind, Plan, is_insert, plan_statement
+from appliance.clickhouse_http.statement import Kind, Plan, is_insert, plan_statement, scan
 from appliance.clickhouse_http.wire import Exchange
 
 HEAD_BYTES: Final = 1 << 20
@@ -86,7 +94,10 @@ class Runner:
                 "Cannot execute query in readonly mode. For queries over HTTP, method GET implies "
                 "readonly. You should use method POST for modifying queries",
             )
-        running = self._registry.enter(request.query_id, exchange.interrupt)
+        takes_rows = plan.kind is Kind.INSERT or plan.input_span is not None
+        running = self._registry.enter(
+            request.query_id, exchange.interrupt if takes_rows else _nothing
+        )
         try:
             with self._connected(job, plan) as connection:
                 if plan.kind is Kind.INSERT:
@@ -95,6 +106,9 @@ class Runner:
                     self._answer(connection, plan, job, answering)
                 else:
                     self._command(connection, plan, rows, job, answering)
+        except Stopped:
+            running.check()
+            raise
         finally:
             self._registry.leave(running)
 
@@ -156,8 +170,24 @@ class Runner:
             text = rewrite_ids(text)
             self._condemn(connection, text)
         raw = text.encode("latin-1") + (b"\n" + plan.tail.encode("latin-1") if plan.tail else b"")
-        answer = connection.run(raw, output=output, params=request.parameters)
+        if plan.input_span is not None:
+            answer = self._insert_from_input(connection, plan, rows, request)
+        else:
+            answer = connection.run(raw, output=output, params=request.parameters)
         answering.whole(answer.body, output=output, usage=answer.usage)
+
+    def _insert_from_input(
+        self, connection: Connection, plan: Plan, rows: Iterator[bytes], request: Request
+    ) -> Answer:
+        """INSERT … SELECT … FROM input(…): the body becomes a file that can be read once."""
+        connection.set_values({"storage_file_read_method": "read"})
+        feed = Feed(rows, lambda: self._engine.kill(request.query_id))
+        rows_format = plan.format or request.default_format or "Values"
+        assert plan.input_span is not None
+        start, end = plan.input_span
+        source = f"file('/proc/self/fd/{feed.descriptor}', {quote(rows_format)}, "
+        text = plan.text[:start] + source + plan.text[end:]
+        return feed.run(lambda: connection.run(text.encode("latin-1"), params=request.parameters))
 
     def _condemn(self, connection: Connection, text: str) -> None:
         condition = split_kill(text)
@@ -184,8 +214,9 @@ class Runner:
         request = job.request
         rows_format = plan.format or request.default_format or "Values"
         for name, value in request.parameters.items():
-            connection.run(f"SET {quote_name('param_' + name)} = {_literal(value)}".encode())
+            connection.run(f"SET {quote_name('param_' + name)} = {quote(value)}".encode())
         deadline = self._deadline(request)
+        _refuse_own_deadline(plan)
         stream = connection.insert(plan.text.encode("latin-1"), rows_format=rows_format)
         seen = False
         try:
@@ -246,9 +277,10 @@ class Runner:
         session = self._sessions.take(request.session_id, must_exist=request.session_must_exist)
         before: dict[str, str | None] = {}
         try:
-            before = _remember(session.connection, request.settings)
+            before = _remember(session, request.settings)
             self._prepare(session.connection, job, plan)
             yield session.connection
+            session.customised = session.customised or plan.verb == "SET"
             if plan.verb == "USE":
                 answer = session.connection.run(b"SELECT currentDatabase() FORMAT TSVRaw")
                 session.database = answer.body.decode().rstrip("\n")
@@ -261,12 +293,12 @@ class Runner:
                 )
 
 
-def _remember(connection: Connection, settings: dict[str, str]) -> dict[str, str | None]:
+def _remember(session: Session, settings: dict[str, str]) -> dict[str, str | None]:
     """The values a session has for these settings; None stands for the default."""
-    if not settings:
-        return {}
+    if not session.customised or not settings:
+        return dict.fromkeys(settings)
     names = ", ".join(quote(name) for name in settings)
-    answer = connection.run(
+    answer = session.connection.run(
         f"SELECT name, value FROM system.settings WHERE changed AND name IN ({names})".encode(),
         output="JSONCompactEachRow",
     )
@@ -349,5 +381,14 @@ def _joined(first: bytes, pieces: Iterator[bytes]) -> Iterator[bytes]:
     yield from pieces
 
 
-def _literal(value: str) -> str:
-    return quote(value)
+def _nothing() -> None:
+    """A statement without rows needs no waking: the kill itself ends it."""
+
+
+def _refuse_own_deadline(plan: Plan) -> None:
+    """chDB ends an insert that is out of time without an error, so only our own deadline is safe."""
+    if any(token.text == _DEADLINE_SETTING for token in scan(plan.text)):
+        raise EngineError(
+            Codes.NOT_IMPLEMENTED,
+            f"Give {_DEADLINE_SETTING} of an INSERT as a parameter of the request",
+        )

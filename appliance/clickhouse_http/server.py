@@ -240,6 +240,10 @@ class EngineServer:
             raise
         except EngineError as error:
             Answering(exchange, self._banner, request).fail(error)
+        except Exception as error:
+            _log.exception("engine_request_bug")
+            hidden = EngineError(Codes.UNKNOWN, f"{type(error).__name__} in the engine")
+            Answering(exchange, self._banner, request).fail(hidden)
 
 
 def _read_job(head: Head, parameters: dict[str, str], request: Request, exchange: Exchange) -> Job:

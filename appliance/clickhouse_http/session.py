@@ -22,6 +22,7 @@ class Session:
         self.name = name
         self.connection = connection
         self.database = "default"
+        self.customised = False
         self.busy = True
         self.expires_at = 0.0
 

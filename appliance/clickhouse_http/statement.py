@@ -9,6 +9,7 @@ Where next: `run.py` carries a plan out.
 import re
 from collections.abc import Iterator
 from enum import StrEnum
+from itertools import pairwise
 from typing import Final
 
 import msgspec
@@ -63,7 +64,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
     `text` has no FORMAT clause and no data; `tail` is what followed FORMAT (a SETTINGS clause).
     `format` is empty when the statement names none. For an INSERT with inline rows `data_start` is
-    the offset in the original text where the rows begin.
+    the offset in the original text where the rows begin. `input_span` is where `input(` stands in an
+    INSERT … SELECT … FROM input(…), whose rows come from the body.
     """
 
     kind: Kind
@@ -73,6 +75,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     format: str = ""
     streamed: bool = False
     data_start: int = -1
+    input_span: tuple[int, int] | None = None
     kills: bool = False
 
 
@@ -138,7 +141,7 @@ def _single(tokens: list[Token]) -> list[Token]:
 
 
 def _refuse_outfile(tokens: list[Token]) -> None:
-    for token, following in zip(tokens, tokens[1:], strict=False):
+    for token, following in pairwise(tokens):
         if token.depth == 0 and token.upper == "INTO" and following.upper == "OUTFILE":
             raise EngineError(
                 Codes.INTO_OUTFILE_NOT_ALLOWED, "INTO OUTFILE is not allowed over HTTP"
@@ -190,9 +193,8 @@ def _plan_insert(text: str) -> Plan:
     return Plan(kind=Kind.INSERT, verb="INSERT", text=text[: tokens[-1].end], data_start=len(text))
 
 
-def _lazy(text: str) -> Iterator[Token]:
+def _lazy(text: str, position: int = 0) -> Iterator[Token]:
     depth = 0
-    position = 0
     while (match := _TOKEN.match(text, position)) is not None:
         position = match.end()
         kind = match.lastgroup or "mark"
@@ -211,12 +213,23 @@ def _selects(text: str, position: int) -> bool:
 
 
 def _plan_insert_select(text: str, source: Token) -> Plan:
+    """An INSERT from a query; with `input(…)` the rows follow its FORMAT clause."""
+    span: tuple[int, int] | None = None
+    previous = source
+    for token in _lazy(text, source.start):
+        if token.text == "(" and previous.is_keyword and previous.upper == "INPUT":
+            span = (previous.start, token.end)
+        if span is not None and token.upper == "FORMAT" and token.depth == 0:
+            return msgspec.structs.replace(
+                _plan_insert_format(text, token), kind=Kind.COMMAND, input_span=span
+            )
+        if previous.upper == "FROM" and token.upper == "INFILE":
+            raise EngineError(
+                Codes.UNKNOWN_TYPE_OF_QUERY, "Query has infile and was sent directly to server"
+            )
+        previous = token
     tokens = _single(scan(text))
-    if source.upper == "FROM" and any(t.upper == "INFILE" for t in tokens[:64]):
-        raise EngineError(
-            Codes.UNKNOWN_TYPE_OF_QUERY, "Query has infile and was sent directly to server"
-        )
-    return Plan(kind=Kind.COMMAND, verb="INSERT", text=text[: tokens[-1].end])
+    return Plan(kind=Kind.COMMAND, verb="INSERT", text=text[: tokens[-1].end], input_span=span)
 
 
 def _plan_insert_format(text: str, keyword: Token) -> Plan:
@@ -232,7 +245,7 @@ def _plan_insert_format(text: str, keyword: Token) -> Plan:
     # One line break after the name belongs to the statement, everything else to the rows.
     while start < len(text) and text[start] in " \t\r":
         start += 1
-    if start < len(text) and text[start] in ";":
+    if start < len(text) and text[start] == ";":
         start += 1
     if start < len(text) and text[start] == "\n":
         start += 1

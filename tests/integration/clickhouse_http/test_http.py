@@ -244,7 +244,7 @@ def test_damaged_body_stores_nothing(engine: EngineProcess, table: str, encoding
 def test_native_compression_both_ways(engine: EngineProcess, table: str) -> None:
     """`compress=1` frames come back through `decompress=1`, and a flipped byte is noticed."""
     engine.ask(f"CREATE TABLE {table} (a UInt64) ENGINE = MergeTree ORDER BY a")
-    framed = engine.ask("SELECT number FROM numbers(300000) FORMAT Native", compress=1).body
+    framed = engine.ask("SELECT number AS a FROM numbers(300000) FORMAT Native", compress=1).body
     insert = f"INSERT INTO {table} FORMAT Native"
     assert engine.ask(framed, query=insert, decompress=1).status == 200
     assert engine.ask(f"SELECT count(), sum(a) FROM {table}").text == "300000\t44999850000\n"
