@@ -248,6 +248,6 @@ def _cannot_tell() -> UnavailableError:
     )
 
 
-def _trim(cache: OrderedDict[str, object], size_max: int) -> None:
+def _trim(cache: OrderedDict[str, _Known] | OrderedDict[str, float], size_max: int) -> None:
     while len(cache) > size_max:
         cache.popitem(last=False)

@@ -90,9 +90,11 @@ def parse_message(sequence: int, payload: bytes) -> Message:
         raise InvalidInputError(
             ROWS_UNREADABLE, f"the message is not rows of events: {error}"
         ) from error
-    if rows and (payload[:1] != b"{" or payload.count(b"\n{") != len(rows) - 1):
+    body = payload.rstrip()
+    breaks = len(rows) - 1
+    if rows and (body[:1] != b"{" or body.count(b"\n") != breaks or body.count(b"\n{") != breaks):
         raise InvalidInputError(ROWS_UNREADABLE, "the message is not one row a line")
-    return Message(sequence=sequence, payload=payload.rstrip(), rows=rows)
+    return Message(sequence=sequence, payload=body, rows=rows)
 
 
 def identify(row: Row) -> Identity:

@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final, LiteralString, cast
 
-import clickhouse_connect
+from clickhouse_connect.driver import create_async_client  # pyright: ignore[reportUnknownVariableType] half-typed driver
 from clickhouse_connect.driver.external import ExternalData
 
 from appliance.config.endpoints import ClickHouseEndpoint
@@ -48,7 +48,7 @@ class ClickHouse:
         """The rows of a query; values travel as `{name:Type}` parameters, sets as `external`."""
         client = await self._opened()
         with clickhouse_errors():
-            answer = await client.query(
+            answer = await client.query(  # pyright: ignore[reportUnknownMemberType] half-typed driver
                 statement,
                 parameters=dict(parameters or {}),
                 settings=dict(settings or {}),
@@ -65,7 +65,7 @@ class ClickHouse:
         """Run a statement that answers nothing."""
         client = await self._opened()
         with clickhouse_errors():
-            await client.command(
+            await client.command(  # pyright: ignore[reportUnknownMemberType] half-typed driver
                 statement, parameters=dict(parameters or {}), settings=dict(settings or {})
             )
 
@@ -79,7 +79,7 @@ class ClickHouse:
         """
         client = await self._opened()
         with clickhouse_errors():
-            await client.raw_insert(
+            await client.raw_insert(  # pyright: ignore[reportUnknownMemberType] half-typed driver
                 table, insert_block=_stream(chunks), settings=dict(settings), fmt="JSONEachRow"
             )
 
@@ -99,7 +99,7 @@ class ClickHouse:
             if self._client is None:
                 endpoint = self._endpoint
                 with clickhouse_errors():
-                    self._client = await clickhouse_connect.create_async_client(
+                    self._client = await create_async_client(
                         host=endpoint.host,
                         port=endpoint.port,
                         username=endpoint.user,

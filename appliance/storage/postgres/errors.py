@@ -53,7 +53,7 @@ def unavailable() -> UnavailableError:
 
 def translate(error: asyncpg.PostgresError) -> ApplianceError:
     """The error of ours that a server error is; the full state wins over its class."""
-    state = error.sqlstate or ""
+    state = str(getattr(error, "sqlstate", ""))
     make = _BY_STATE.get(state) or _BY_STATE.get(state[:2])
     if make is None:
         return ApplianceError("INTERNAL", "the database failed", fields={"sqlstate": state})

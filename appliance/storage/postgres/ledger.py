@@ -4,11 +4,12 @@ Invariant: a session-level advisory lock lets one process in at a time and ends 
 so a killed run leaves neither a lock nor half a file.
 """
 
-from typing import Final
+from typing import Final, LiteralString, cast
 
-import asyncpg
+import msgspec
 
 from appliance.config.endpoints import PostgresEndpoint
+from appliance.storage.postgres.driver import connect
 from appliance.storage.postgres.errors import postgres_errors
 from appliance.storage.postgres.pool import CONNECT_SECONDS_MAX
 from appliance.storage.schema import (
@@ -42,10 +43,10 @@ async def migrate_postgres(endpoint: PostgresEndpoint, progress: Progress) -> Mi
     """
     known = load_migrations("appliance.storage.postgres", "migrations")
     with postgres_errors():
-        connection = await asyncpg.connect(
-            endpoint.url.reveal(),
-            timeout=CONNECT_SECONDS_MAX,
-            command_timeout=STATEMENT_SECONDS_MAX,
+        connection = await connect(
+            endpoint.url,
+            timeout_seconds=CONNECT_SECONDS_MAX,
+            command_seconds_max=STATEMENT_SECONDS_MAX,
         )
         try:
             await connection.execute(
@@ -53,17 +54,19 @@ async def migrate_postgres(endpoint: PostgresEndpoint, progress: Progress) -> Mi
             )
             await connection.execute(_LEDGER)
             applied = tuple(
-                Applied(version=row["version"], name=row["name"], checksum=row["checksum"])
-                for row in await connection.fetch(_APPLIED)
+                msgspec.convert(dict(row), Applied) for row in await connection.fetch(_APPLIED)
             )
             pending = plan_migrations("PostgreSQL", known, applied)
             for migration in pending:
                 progress(migration.name)
-                async with connection.transaction():
-                    await connection.execute(migration.text)
-                    await connection.execute(
-                        _RECORD, migration.version, migration.name, migration.checksum
-                    )
+                scope = connection.transaction()
+                await scope.start()
+                # a file of this package, not a value: literal although no type checker can see it
+                await connection.execute(cast("LiteralString", migration.text))
+                await connection.execute(
+                    _RECORD, migration.version, migration.name, migration.checksum
+                )
+                await scope.commit()
         finally:
             await connection.close(timeout=CONNECT_SECONDS_MAX)
     return MigrationReport(

@@ -7,17 +7,13 @@ and works once it is up; a broken connection is replaced by the next call. Error
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Final, LiteralString
-
-import asyncpg
+from typing import Final, LiteralString
 
 from appliance.config.endpoints import PostgresEndpoint
-from appliance.storage.postgres.errors import postgres_errors, unavailable
+from appliance.storage.postgres.driver import Connection, Pool, Record, create_pool
+from appliance.storage.postgres.errors import postgres_errors
 
-if TYPE_CHECKING:
-    from asyncpg.pool import PoolConnectionProxy
-
-CONNECT_SECONDS_MAX: Final = 3.0
+CONNECT_SECONDS_MAX: Final = 3
 COMMAND_SECONDS_MAX: Final = 10.0
 ACQUIRE_SECONDS_MAX: Final = 5.0
 IDLE_SECONDS_MAX: Final = 300.0
@@ -27,7 +23,7 @@ CLOSE_SECONDS_MAX: Final = 5.0
 class Transaction:
     """Statements that happen together or not at all."""
 
-    def __init__(self, connection: "PoolConnectionProxy[asyncpg.Record]") -> None:
+    def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
     async def execute(self, statement: LiteralString, *values: object) -> str:
@@ -35,12 +31,12 @@ class Transaction:
         with postgres_errors():
             return await self._connection.execute(statement, *values)
 
-    async def rows(self, statement: LiteralString, *values: object) -> Sequence[asyncpg.Record]:
+    async def rows(self, statement: LiteralString, *values: object) -> Sequence[Record]:
         """All rows of a statement."""
         with postgres_errors():
             return await self._connection.fetch(statement, *values)
 
-    async def row(self, statement: LiteralString, *values: object) -> asyncpg.Record | None:
+    async def row(self, statement: LiteralString, *values: object) -> Record | None:
         """The first row, or None."""
         with postgres_errors():
             return await self._connection.fetchrow(statement, *values)
@@ -51,7 +47,7 @@ class Postgres:
 
     def __init__(self, endpoint: PostgresEndpoint) -> None:
         self._endpoint = endpoint
-        self._pool: asyncpg.Pool[asyncpg.Record] | None = None
+        self._pool: Pool | None = None
         self._opening = asyncio.Lock()
 
     async def execute(self, statement: LiteralString, *values: object) -> str:
@@ -59,12 +55,12 @@ class Postgres:
         async with self.transaction() as transaction:
             return await transaction.execute(statement, *values)
 
-    async def rows(self, statement: LiteralString, *values: object) -> Sequence[asyncpg.Record]:
+    async def rows(self, statement: LiteralString, *values: object) -> Sequence[Record]:
         """All rows of one statement."""
         async with self._connection() as connection:
             return await Transaction(connection).rows(statement, *values)
 
-    async def row(self, statement: LiteralString, *values: object) -> asyncpg.Record | None:
+    async def row(self, statement: LiteralString, *values: object) -> Record | None:
         """The first row of one statement, or None."""
         async with self._connection() as connection:
             return await Transaction(connection).row(statement, *values)
@@ -101,7 +97,7 @@ class Postgres:
         self._pool = None
 
     @asynccontextmanager
-    async def _connection(self) -> "AsyncGenerator[PoolConnectionProxy[asyncpg.Record]]":
+    async def _connection(self) -> AsyncGenerator[Connection]:
         pool = await self._opened()
         with postgres_errors():
             connection = await pool.acquire(timeout=ACQUIRE_SECONDS_MAX)
@@ -110,18 +106,15 @@ class Postgres:
         finally:
             await pool.release(connection, timeout=CLOSE_SECONDS_MAX)
 
-    async def _opened(self) -> "asyncpg.Pool[asyncpg.Record]":
+    async def _opened(self) -> Pool:
         async with self._opening:
             if self._pool is None:
                 with postgres_errors():
-                    self._pool = await asyncpg.create_pool(
-                        self._endpoint.url.reveal(),
-                        min_size=0,
-                        max_size=self._endpoint.pool_size_max,
-                        timeout=CONNECT_SECONDS_MAX,
-                        command_timeout=COMMAND_SECONDS_MAX,
-                        max_inactive_connection_lifetime=IDLE_SECONDS_MAX,
+                    self._pool = await create_pool(
+                        self._endpoint.url,
+                        size_max=self._endpoint.pool_size_max,
+                        timeout_seconds=CONNECT_SECONDS_MAX,
+                        command_seconds_max=COMMAND_SECONDS_MAX,
+                        idle_seconds_max=IDLE_SECONDS_MAX,
                     )
-            if self._pool is None:
-                raise unavailable()
             return self._pool

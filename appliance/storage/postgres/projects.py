@@ -7,9 +7,10 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Final
 
-import asyncpg
+import msgspec
 from msgspec import Struct
 
+from appliance.storage.postgres.driver import Record
 from appliance.storage.postgres.pool import Postgres, Transaction
 
 
@@ -72,18 +73,19 @@ INSERT INTO api_keys (id, project_id, kind, display_name, masked, token)
 VALUES ($1, $2, $3, $4, $5, $6)
 """
 _PROJECTS: Final = """
-SELECT id, org_id, display_name, reporting_timezone, create_time
+SELECT id, org_id, display_name, reporting_timezone AS timezone, create_time AS created_at
 FROM projects ORDER BY create_time, id LIMIT 1000
 """
 _PROJECT: Final = """
-SELECT id, org_id, display_name, reporting_timezone, create_time FROM projects WHERE id = $1
+SELECT id, org_id, display_name, reporting_timezone AS timezone, create_time AS created_at
+FROM projects WHERE id = $1
 """
 _KEYS: Final = """
-SELECT id, project_id, kind, display_name, masked, create_time
+SELECT id, project_id, kind, display_name, masked, create_time AS created_at
 FROM api_keys WHERE project_id = $1 ORDER BY create_time, id LIMIT 1000
 """
 _OWNER: Final = """
-SELECT k.id, k.kind, p.id AS project_id, p.reporting_timezone
+SELECT k.id AS key_id, k.kind, p.id AS project_id, p.reporting_timezone AS timezone
 FROM api_keys AS k JOIN projects AS p ON p.id = k.project_id
 WHERE k.token = $1
 """
@@ -128,29 +130,14 @@ async def find_project(database: Postgres, project_id: str) -> ProjectRow | None
 async def list_keys(database: Postgres, project_id: str) -> tuple[KeyRow, ...]:
     """The keys of a project, oldest first, at most a thousand."""
     return tuple(
-        KeyRow(
-            id=row["id"],
-            project_id=row["project_id"],
-            kind=KeyKind(row["kind"]),
-            display_name=row["display_name"],
-            masked=row["masked"],
-            created_at=row["create_time"],
-        )
-        for row in await database.rows(_KEYS, project_id)
+        msgspec.convert(dict(row), KeyRow) for row in await database.rows(_KEYS, project_id)
     )
 
 
 async def find_key_owner(database: Postgres, token: str) -> KeyOwner | None:
     """Whose key this look-up token is, or None."""
     row = await database.row(_OWNER, token)
-    if row is None:
-        return None
-    return KeyOwner(
-        key_id=row["id"],
-        kind=KeyKind(row["kind"]),
-        project_id=row["project_id"],
-        timezone=row["reporting_timezone"],
-    )
+    return None if row is None else msgspec.convert(dict(row), KeyOwner)
 
 
 async def drop_key(database: Postgres, *, key_id: str, token: str) -> str | None:
@@ -159,11 +146,5 @@ async def drop_key(database: Postgres, *, key_id: str, token: str) -> str | None
     return None if row is None else str(row["token"])
 
 
-def _project(row: asyncpg.Record) -> ProjectRow:
-    return ProjectRow(
-        id=row["id"],
-        org_id=row["org_id"],
-        display_name=row["display_name"],
-        timezone=row["reporting_timezone"],
-        created_at=row["create_time"],
-    )
+def _project(row: Record) -> ProjectRow:
+    return msgspec.convert(dict(row), ProjectRow)

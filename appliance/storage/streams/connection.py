@@ -70,7 +70,8 @@ class Streams:
 
     async def jetstream(self) -> JetStreamContext:
         """JetStream on the connected driver."""
-        return (await self.client()).jetstream(timeout=REQUEST_SECONDS_MAX)
+        client = await self.client()
+        return client.jetstream(timeout=REQUEST_SECONDS_MAX)  # pyright: ignore[reportUnknownMemberType] half-typed driver
 
     async def ping(self) -> None:
         """Return when the server answers."""
@@ -111,7 +112,9 @@ class Streams:
                         error_cb=_log_error,
                     )
                     for subject, heard in self._listeners:
-                        await client.subscribe(subject, cb=_calling(heard))
+                        await client.subscribe(  # pyright: ignore[reportUnknownMemberType] half-typed driver
+                            subject, cb=_calling(heard)
+                        )
             except BaseException:
                 await client.close()
                 raise

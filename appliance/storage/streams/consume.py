@@ -84,7 +84,7 @@ class LogReader:
                 if error.code == _NOT_FOUND:
                     raise schema_missing() from error
                 raise
-            self._subscription = await client.subscribe(
+            self._subscription = await client.subscribe(  # pyright: ignore[reportUnknownMemberType] half-typed driver
                 client.new_inbox(),
                 cb=self._receive,
                 pending_msgs_limit=HELD_MESSAGES_MAX + PULL_MESSAGES_MAX + 16,

@@ -7,7 +7,7 @@ came from, so a crash between keeping it and recording that keeps it once.
 
 from collections.abc import AsyncGenerator, Mapping
 from datetime import datetime
-from typing import Final
+from typing import Final, cast
 
 from msgspec import Struct
 from nats.js.api import Header, RawStreamMsg
@@ -160,7 +160,7 @@ class DeadLetters:
 
 
 def _summary(stream: str, message: RawStreamMsg) -> DeadLetterSummary:
-    headers = dict(message.headers or {})
+    headers = cast("dict[str, str]", message.headers or {})
     assert message.seq is not None
     assert message.subject is not None
     return DeadLetterSummary(

@@ -5,7 +5,7 @@ unseen. Buckets are made by `nats migrate`: `ledger` lies on disk; `cookieless` 
 because the salts in it must never reach a disk or a backup [ingestion 4.6].
 """
 
-from typing import Final
+from typing import Final, cast
 
 import msgspec
 from nats.js.api import Header
@@ -48,7 +48,8 @@ class Bucket:
                 if error.err_code == _STREAM_MISSING:
                     raise
                 return None
-        if message.headers and _OPERATION_HEADER in message.headers:
+        headers = cast("dict[str, str]", message.headers or {})
+        if _OPERATION_HEADER in headers:
             return None
         assert message.seq is not None
         return Entry(value=message.data or b"", revision=message.seq)

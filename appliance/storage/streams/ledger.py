@@ -153,14 +153,16 @@ async def _apply(
     for bucket in wanted.buckets:
         await _ensure_stream(jetstream, _bucket_config(bucket, replicas))
     for consumer in wanted.consumers:
-        await jetstream.add_consumer(consumer.stream, _consumer_config(consumer))
+        await jetstream.add_consumer(  # pyright: ignore[reportUnknownMemberType] half-typed driver
+            consumer.stream, _consumer_config(consumer)
+        )
 
 
 async def _ensure_stream(jetstream: JetStreamContext, config: StreamConfig) -> None:
     try:
-        await jetstream.update_stream(config)
+        await jetstream.update_stream(config)  # pyright: ignore[reportUnknownMemberType] half-typed driver
     except NotFoundError:
-        await jetstream.add_stream(config)
+        await jetstream.add_stream(config)  # pyright: ignore[reportUnknownMemberType] half-typed driver
 
 
 def _stream_config(stream: StreamDefinition, retention: Seconds, replicas: int) -> StreamConfig:
