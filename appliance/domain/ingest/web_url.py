@@ -58,6 +58,11 @@ def parse_url(text: str) -> ParsedUrl | None:
         return ParsedUrl(
             match["scheme"], match["host"].lower(), match["path"], match["query"] or ""
         )
+    return parse_carefully(text)
+
+
+def parse_carefully(text: str) -> ParsedUrl | None:
+    """The same without the quick pattern for plain web URLs, rule by rule."""
     if _CONTROL.search(text):
         return None
     before, _, fragment = text.partition("#")
