@@ -121,4 +121,4 @@ def test_health_is_told_without_a_key(stack: Stack) -> None:
     ready = stack.client.get("/readyz")
     assert ready.status_code == 200
     assert ready.json()["ready"] is True
-    assert "events_ip_stripped_total" in stack.client.get("/metrics").text
+    assert "events_accepted_total" in stack.client.get("/metrics").text

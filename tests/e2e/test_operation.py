@@ -1,9 +1,9 @@
 """Starting, stopping and everything that can be wrong with the place."""
 
 import os
-import signal
 import socket
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -36,8 +36,7 @@ def test_killing_the_supervisor_leaves_no_orphans(data_dir: Path) -> None:
     """After `kill -9` the children die, and the next start works on the same directory."""
     stack = launch(data_dir)
     assert stack.post([make_event("kept")]).status_code == 200
-    stack.process.kill()
-    stack.process.wait(timeout=30)
+    stack.kill_supervisor()
     with running_stack(data_dir) as second:
         second.trend_reaches("kept", 1)
 
@@ -121,10 +120,9 @@ def test_a_stale_lock_is_no_obstacle(data_dir: Path) -> None:
     """Lock and pid files of a crashed run do not stop the next one."""
     stack = launch(data_dir)
     children = psutil.Process(stack.process.pid).children(recursive=True)
-    stack.process.send_signal(signal.SIGKILL)
+    stack.kill_supervisor()
     for child in children:
-        if child.is_running():
+        with suppress(psutil.NoSuchProcess):
             child.kill()
-    stack.process.wait(timeout=30)
     with running_stack(data_dir) as second:
         assert second.client.get("/readyz").status_code == 200

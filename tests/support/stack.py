@@ -133,6 +133,12 @@ class Stack:
 
         until(ready, what="status 0", seconds=START_SECONDS_MAX)
 
+    def kill_supervisor(self) -> None:
+        """`kill -9` the process that the user started, and nothing else."""
+        self.client.close()
+        self.process.kill()
+        self.process.wait(timeout=STOP_SECONDS_MAX)
+
     def stop(self) -> int:
         """Ctrl-C, and the exit status."""
         self.client.close()
