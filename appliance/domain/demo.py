@@ -120,8 +120,9 @@ def _start(story: Story, dice: random.Random) -> datetime:
     (hour,) = dice.choices(range(24), weights=HOURS)
     moment = day.replace(hour=hour, minute=0, second=0, microsecond=0)
     moment += timedelta(seconds=dice.randrange(3600))
-    # A session later than the end belongs to the day before, so that no day comes up short.
-    return moment if moment <= story.end else moment - timedelta(days=1)
+    # What would lie after the end is spread over the days before, so that none stands out.
+    back = dice.randint(1, max(1, story.days - 1))
+    return moment if moment <= story.end else moment - timedelta(days=back)
 
 
 def _session(

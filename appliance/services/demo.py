@@ -10,8 +10,8 @@ from datetime import UTC, datetime
 from itertools import islice
 from typing import Final
 
+import httpx
 import msgspec
-import pyqwest
 
 from appliance.base.errors import InvalidInputError, UnavailableError
 from appliance.config.secrets import Secret
@@ -23,9 +23,8 @@ REQUESTS_MAX: Final = 2
 ATTEMPTS_MAX: Final = 5
 RETRY_SECONDS: Final = 0.5
 REQUEST_SECONDS_MAX: Final = 30
-BATCH_CREATE: Final = "/sdk.events.v1.EventsService/BatchCreate"
 _HTTP_OK: Final = 200
-_HTTP_CLIENT_FAULTS: Final = range(400, 500)
+BATCH_CREATE: Final = "/sdk.events.v1.EventsService/BatchCreate"
 
 
 class SentReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,9 +45,7 @@ async def send_story(
 
     Raises InvalidInputError when the API refuses it and UnavailableError when it does not answer.
     """
-    transport = pyqwest.HTTPTransport(timeout=REQUEST_SECONDS_MAX)
-    async with transport:
-        client = pyqwest.Client(transport)
+    async with httpx.AsyncClient(base_url=url, timeout=REQUEST_SECONDS_MAX) as client:
 
         async def post(batch: list[Event]) -> int:
             return await _post(client, url, key, batch)
@@ -66,7 +63,9 @@ async def _send_all(
     async def work() -> None:
         nonlocal sent, accepted
         for batch in batches:
-            accepted += await post(batch)
+            # Two statements: `accepted += await …` would read the sum before it waits.
+            taken = await post(batch)
+            accepted += taken
             sent += len(batch)
             progress(sent)
 
@@ -76,7 +75,7 @@ async def _send_all(
     return SentReport(sent=sent, accepted=accepted)
 
 
-async def _post(client: pyqwest.Client, url: str, key: Secret, batch: list[Event]) -> int:
+async def _post(client: httpx.AsyncClient, url: str, key: Secret, batch: list[Event]) -> int:
     headers = {"content-type": "application/json", "x-api-key": key.reveal()}
     body = encode_batch(batch)
     reason = "no answer"
@@ -84,14 +83,14 @@ async def _post(client: pyqwest.Client, url: str, key: Secret, batch: list[Event
         if attempt:
             await asyncio.sleep(RETRY_SECONDS * attempt)
         try:
-            answer = await client.post(url + BATCH_CREATE, headers, body)
-        except (ConnectionError, TimeoutError) as error:
+            answer = await client.post(BATCH_CREATE, headers=headers, content=body)
+        except httpx.TransportError as error:
             reason = type(error).__name__
             continue
-        if answer.status == _HTTP_OK:
+        if answer.status_code == _HTTP_OK:
             return msgspec.json.decode(answer.content, type=_Answer).accepted
-        reason = f"HTTP status {answer.status}"
-        if answer.status in _HTTP_CLIENT_FAULTS:
+        reason = f"HTTP status {answer.status_code}"
+        if answer.is_client_error:
             raise InvalidInputError(
                 "EVENTS_REFUSED",
                 f"{url} refused the events with {reason}",
