@@ -119,7 +119,9 @@ def _given(answer: Callable[[], Answer]) -> Callable[[], Awaitable[Answer]]:
 
 def _broken(_request: _Request, error: Exception) -> Response[bytes]:
     _log.error("page_broke", exc_info=error)
-    answer = refusal(ConnectError(Code.INTERNAL, "something went wrong on our side"), protocol=None)
+    answer = refusal(
+        ConnectError(Code.INTERNAL, "something went wrong on our side"), content_type=""
+    )
     return Response(content=answer.body, status_code=answer.status, media_type="application/json")
 
 
@@ -127,7 +129,7 @@ def _unknown_path(request: _Request, error: HTTPException, cors: CorsPolicy) -> 
     path = request.scope["path"]
     code = Code.UNIMPLEMENTED if _RPC_PATH.fullmatch(path) else Code.NOT_FOUND
     answer = refusal(
-        ConnectError(code, "nothing is served here"), protocol=None, status=error.status_code
+        ConnectError(code, "nothing is served here"), content_type="", status=error.status_code
     )
     headers = [*answer.headers, *SAFETY_HEADERS]
     if path.startswith(_SDK_PREFIX):

@@ -20,7 +20,7 @@ from appliance.api.call import Boundary, Call, current_call
 from appliance.api.cors import CorsPolicy
 from appliance.api.errors import wire_error
 from appliance.api.limits import limited, too_large
-from appliance.api.metrics import REQUESTS, SECONDS
+from appliance.api.metrics import IN_PROGRESS, REQUESTS, SECONDS
 from appliance.api.ports import Keys
 from appliance.api.protocols import (
     ACCEPT_POST,
@@ -86,12 +86,14 @@ class Gateway:
             peer=client[0] if client else "",
         )
         token = current_call.set(call)
+        IN_PROGRESS.inc()
         try:
             outgoing = _Outgoing(send, self._cors_headers(call, scope), call)
             await self._answer(call, service, method, scope, receive, outgoing)
             known = method if method in service.methods else "-"
             self._finish(call, service.name, known, outgoing.status, started)
         finally:
+            IN_PROGRESS.dec()
             current_call.reset(token)
 
     async def _answer(
@@ -107,12 +109,13 @@ class Gateway:
         if scope["method"] == "OPTIONS" and "access-control-request-method" in headers:
             await outgoing.answer(Answer(status=204, headers=[]))
             return
-        protocol = protocol_of(headers.get("content-type", ""))
+        content_type = headers.get("content-type", "")
+        protocol = protocol_of(content_type)
         try:
             await self._admit(call, scope)
             self._check(service, method, scope, protocol)
         except Refused as refused:
-            answer = refusal(refused.error, protocol=protocol, status=refused.status)
+            answer = refusal(refused.error, content_type=content_type, status=refused.status)
             await outgoing.answer(
                 Answer(
                     status=answer.status,
@@ -188,7 +191,9 @@ class Gateway:
         except Exception as error:
             if outgoing.started:
                 raise
-            await outgoing.answer(refusal(wire_error(error), protocol=protocol))
+            await outgoing.answer(
+                refusal(wire_error(error), content_type=current_call.get().headers["content-type"])
+            )
 
     def _cors_headers(self, call: Call, scope: HTTPScope) -> Headers:
         headers = call.headers

@@ -13,6 +13,7 @@ from prometheus_client import (
     REGISTRY,
     CollectorRegistry,
     Counter,
+    Gauge,
     Histogram,
     generate_latest,
 )
@@ -28,6 +29,7 @@ SECONDS: Final = Histogram(
     ("service", "method"),
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
 )
+IN_PROGRESS: Final = Gauge("rpc_requests_in_progress", "Requests under way.")
 _LABELS: Final[dict[str, str]] = {
     "events.ip_stripped_total": "source",
     "events.cdn_header_parse_failed_total": "header",

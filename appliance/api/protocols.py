@@ -100,19 +100,19 @@ def protocol_of(content_type: str) -> Protocol | None:
     return _PROTOCOLS.get(media_type(content_type))
 
 
-def refusal(error: ConnectError, *, protocol: Protocol | None, status: int | None = None) -> Answer:
-    """The error as an answer; `status` overrides the HTTP status of Connect unary."""
-    match protocol:
+def refusal(error: ConnectError, *, content_type: str, status: int | None = None) -> Answer:
+    """The error as an answer to a request of `content_type`, which clients expect back.
+
+    `status` overrides the HTTP status of Connect unary, the form of everything unrecognised.
+    """
+    asked = media_type(content_type)
+    match _PROTOCOLS.get(asked):
         case Protocol.CONNECT_UNARY | None:
             return _connect_refusal(error, status)
         case Protocol.CONNECT_STREAM:
-            return _stream_refusal(error)
-        case Protocol.GRPC:
-            return _grpc_refusal(error, b"application/grpc")
-        case Protocol.GRPC_WEB:
-            return _grpc_refusal(error, b"application/grpc-web")
-        case Protocol.GRPC_WEB_TEXT:
-            return _grpc_refusal(error, b"application/grpc-web-text")
+            return _stream_refusal(error, asked)
+        case Protocol.GRPC | Protocol.GRPC_WEB | Protocol.GRPC_WEB_TEXT:
+            return _grpc_refusal(error, asked)
 
 
 def retry_after(code: Code) -> Headers:
@@ -130,16 +130,16 @@ def _connect_refusal(error: ConnectError, status: int | None) -> Answer:
     )
 
 
-def _stream_refusal(error: ConnectError) -> Answer:
+def _stream_refusal(error: ConnectError, content_type: str) -> Answer:
     body = msgspec.json.encode({"error": _error_object(error)})
     return Answer(
         status=200,
-        headers=[(b"content-type", b"application/connect+json")],
+        headers=[(b"content-type", content_type.encode())],
         body=bytes((_END_OF_STREAM,)) + len(body).to_bytes(4, "big") + body,
     )
 
 
-def _grpc_refusal(error: ConnectError, content_type: bytes) -> Answer:
+def _grpc_refusal(error: ConnectError, content_type: str) -> Answer:
     number = _GRPC_STATUS[error.code]
     status = Status(
         code=number,
@@ -152,7 +152,7 @@ def _grpc_refusal(error: ConnectError, content_type: bytes) -> Answer:
     return Answer(
         status=200,
         headers=[
-            (b"content-type", content_type),
+            (b"content-type", content_type.encode()),
             (b"grpc-status", str(number).encode()),
             (b"grpc-message", quote(error.message, safe=" ").encode()),
             (b"grpc-status-details-bin", b64encode(status.to_binary()).rstrip(b"=")),

@@ -1,7 +1,5 @@
 """`server`: the HTTP API as a process."""
 
-import asyncio
-
 import click
 
 from appliance.base.log import configure_logging
@@ -13,8 +11,8 @@ from appliance.config.model import Settings
 @settings_options
 def server(settings: Settings) -> None:
     """Serve the HTTP API in the foreground (started by `run`)."""
-    from appliance.api.server import serve  # noqa: PLC0415 after the log is set up
+    from appliance.api.server import run  # noqa: PLC0415 after the log is set up
     from appliance.services.wiring import build_services  # noqa: PLC0415 after the log is set up
 
     configure_logging(component="api", readable=False, level=log_level(settings))
-    asyncio.run(serve(settings, build_services(settings)))
+    run(settings, build_services(settings))

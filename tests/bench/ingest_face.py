@@ -8,17 +8,13 @@ Prints one line for each form. The load generator runs in a process of its own o
 import argparse
 import asyncio
 import json
-import os
 import random
-import subprocess
-import sys
 from time import perf_counter, process_time
 
 import psutil
 
-from appliance.base.ready import READY_DESCRIPTOR_VARIABLE, parse_ready
 from appliance.gen.sdk.events.v1.events_pb import BatchCreateRequest
-from tests.support.api_services import PUBLIC_KEY
+from tests.support.api_services import PUBLIC_KEY, api_process
 
 PATH = "/sdk.events.v1.EventsService/BatchCreate"
 BATCHES = 64
@@ -117,27 +113,15 @@ def main() -> None:
     parser.add_argument("--checked", action="store_true", help="with the rules of the domain")
     arguments = parser.parse_args()
     flags = [] if arguments.checked else ["--unchecked"]
-    read_end, write_end = os.pipe()
-    server = subprocess.Popen(
-        [sys.executable, "-m", "tests.support.api_services", *flags],
-        pass_fds=(write_end,),
-        env={**os.environ, READY_DESCRIPTOR_VARIABLE: str(write_end)},
-        stdout=subprocess.DEVNULL,
-    )
-    os.close(write_end)
-    try:
-        with os.fdopen(read_end, "rb") as ready:
-            told = parse_ready(ready.readline())
-        assert told is not None
-        assert told.port is not None
+    with api_process(*flags) as (port, server):
         process = psutil.Process(server.pid)
         print(f"idle rss {process.memory_info().rss >> 20} MB")
         for form in ("json", "proto"):
             load = requests(form, arguments.events)
-            asyncio.run(send_for(told.port, load, arguments.connections, 1.0))
+            asyncio.run(send_for(port, load, arguments.connections, 1.0))
             server_before, own_before = sum(process.cpu_times()[:2]), process_time()
             began = perf_counter()
-            done = asyncio.run(send_for(told.port, load, arguments.connections, arguments.seconds))
+            done = asyncio.run(send_for(port, load, arguments.connections, arguments.seconds))
             took = perf_counter() - began
             server_cpu = sum(process.cpu_times()[:2]) - server_before
             own_cpu = process_time() - own_before
@@ -148,9 +132,6 @@ def main() -> None:
                 f"generator {own_cpu / events * 1e6:.1f} us/event, "
                 f"rss {process.memory_info().rss >> 20} MB"
             )
-    finally:
-        server.terminate()
-        assert server.wait(20) == 0
 
 
 if __name__ == "__main__":

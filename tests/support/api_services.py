@@ -6,9 +6,14 @@ Run as a program, this module serves them under the real server and tells its po
 """
 
 import asyncio
+import os
+import socket
+import subprocess
 import sys
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
 
 import msgspec
 from protobuf import Oneof
@@ -16,6 +21,11 @@ from protobuf import Oneof
 from appliance.api.server import run
 from appliance.base.errors import ApplianceError, UnavailableError
 from appliance.base.log import configure_logging
+from appliance.base.ready import (
+    LISTEN_DESCRIPTOR_VARIABLE,
+    READY_DESCRIPTOR_VARIABLE,
+    parse_ready,
+)
 from appliance.config.model import ApiSettings, Settings
 from appliance.domain.ingest.event import Batch
 from appliance.domain.ingest.facts import RequestFacts
@@ -27,11 +37,14 @@ from appliance.gen.shared.insights.v1.insights_pb import (
     TrendSeries,
     TrendsResult,
 )
+from appliance.services.wiring import build_services
+from tests.support.engines import engine_settings
 
 PUBLIC_KEY = "pub_" + "a" * 20
 PRIVATE_KEY = "prv_" + "b" * 20
 KEY_OF_BROKEN_LOOK_UP = "pub_" + "c" * 20
-SLOW_SECONDS = 30.0
+SLOW_SECONDS = 1.5
+STOP_SECONDS_MAX = 20
 
 
 class MemoryPrincipal(msgspec.Struct, frozen=True, kw_only=True):
@@ -121,14 +134,54 @@ class MemoryServices:
         return self.states
 
 
+@contextmanager
+def api_process(
+    *flags: str, listener: socket.socket | None = None
+) -> Generator[tuple[int, subprocess.Popen[bytes]]]:
+    """This program under the real server: its port and its process, ended with the block.
+
+    `listener` is handed over as an inherited socket, as the supervisor does.
+    """
+    reading, writing = os.pipe()
+    inherited = [writing] if listener is None else [writing, listener.fileno()]
+    environment = {**os.environ, READY_DESCRIPTOR_VARIABLE: str(writing)}
+    if listener is not None:
+        environment[LISTEN_DESCRIPTOR_VARIABLE] = str(listener.fileno())
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tests.support.api_services", *flags],
+        pass_fds=inherited,
+        cwd=Path(__file__).parents[2],
+        env=environment,
+    )
+    os.close(writing)
+    try:
+        with os.fdopen(reading, "rb") as pipe:
+            ready = parse_ready(pipe.readline())
+        assert ready is not None, "the server did not become ready"
+        assert ready.port is not None
+        yield ready.port, process
+    finally:
+        process.terminate()
+        try:
+            process.wait(STOP_SECONDS_MAX)
+        finally:
+            process.kill()
+
+
 def main(arguments: list[str]) -> None:
-    """Serve until told to stop; `--unchecked` skips the rules, to measure the face alone."""
+    """Serve until told to stop.
+
+    `--unchecked` skips the rules, to measure the face alone; `--stores FOLDER` puts the real
+    services of the installation in FOLDER behind the faces.
+    """
     configure_logging(component="api", readable=False)
+    if "--stores" in arguments:
+        settings = engine_settings(Path(arguments[arguments.index("--stores") + 1]))
+        run(settings, build_services(settings))
     services = MemoryServices()
     services.ingest.keep = False
     services.ingest.check = "--unchecked" not in arguments
-    settings = Settings(api=ApiSettings(host="127.0.0.1", port=0))
-    run(settings, services)
+    run(Settings(api=ApiSettings(host="127.0.0.1", port=0)), services)
 
 
 if __name__ == "__main__":
