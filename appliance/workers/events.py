@@ -16,7 +16,12 @@ import structlog
 from msgspec import Struct
 
 from appliance.base.clock import Clock
-from appliance.base.errors import ApplianceError, ConflictError, InvalidInputError
+from appliance.base.errors import (
+    ApplianceError,
+    ConflictError,
+    InvalidInputError,
+    UnavailableError,
+)
 from appliance.base.units import Seconds
 from appliance.domain.delivery import Disposition
 from appliance.domain.ingest.blocks import (
@@ -282,6 +287,8 @@ class EventsWriter:
             deliveries.append(delivery)
             if reached not in block.dead:
                 messages.append(parse_message(reached, delivery.payload))
+        if reached < block.last and await self._reader.has_more(after=reached, last=block.last):
+            raise UnavailableError("UNAVAILABLE", "the queue did not deliver all of a block")
         return Gathered(messages=tuple(messages), deliveries=tuple(deliveries), dead=())
 
     async def _gather(self) -> Gathered | None:

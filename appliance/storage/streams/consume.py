@@ -3,6 +3,8 @@
 Invariant: messages come in the order of the stream, each sequence once, from the sequence given to
 `open` on. The durable consumer is set back to that sequence instead of waiting for redelivery, so a
 restarted worker goes on at once, while its acknowledgements keep the lag visible to operators.
+Every delivery of the consumer is numbered, so a message that went to another reader shows as a
+gap: then the reader refuses to go on and must be opened anew, instead of passing over a message.
 What is fetched and not yet taken is bounded in bytes and messages.
 """
 
@@ -16,7 +18,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from nats.errors import Error as NatsError
-from nats.js.errors import APIError
+from nats.js.errors import APIError, NotFoundError
 
 from appliance.base.clock import Clock
 from appliance.storage.streams.connection import Streams
@@ -62,6 +64,8 @@ class LogReader:
         self._arrived = asyncio.Event()
         self._subscription: Subscription | None = None
         self._last = 0
+        self._delivered = 0
+        self._gap = False
         self._asked = 0
         self._asked_on = 0
         self._heard_at = 0.0
@@ -75,6 +79,8 @@ class LogReader:
         self._held.clear()
         self._held_bytes = 0
         self._last = first - 1
+        self._delivered = 0
+        self._gap = False
         client = await self._streams.client()
         jetstream = await self._streams.jetstream()
         with stream_errors():
@@ -112,12 +118,23 @@ class LogReader:
             except TimeoutError:
                 self._check_silence()
                 return None
+            await self._check_connection()
         if not self._held:
             return None
         delivery = self._held.popleft()
         self._held_bytes -= len(delivery.payload)
         await self._ask_if_needed()
         return delivery
+
+    async def has_more(self, *, after: int, last: int) -> bool:
+        """Whether the stream holds a message after `after` and not after `last`."""
+        jetstream = await self._streams.jetstream()
+        with stream_errors():
+            try:
+                found = await jetstream.get_msg(self._stream, seq=after + 1, subject=">", next=True)
+            except NotFoundError:
+                return False
+        return found.seq is not None and found.seq <= last
 
     async def acknowledge(self, replies: list[str]) -> None:
         """Tell the server that these messages are done; losing this costs nothing but lag shown."""
@@ -149,7 +166,13 @@ class LogReader:
             self._asked = 0
         else:
             self._asked -= 1
-            sequence = message.metadata.sequence.stream
+            told = message.metadata.sequence
+            sequence = told.stream
+            self._gap = self._gap or told.consumer != self._delivered + 1
+            self._delivered = told.consumer
+            if self._gap:
+                self._arrived.set()
+                return
             if sequence > self._last:
                 self._last = sequence
                 self._held.append(
@@ -189,8 +212,8 @@ class LogReader:
             )
 
     async def _check_connection(self) -> None:
-        """A pull does not survive its connection; whoever reads must open anew."""
-        if _connections(await self._streams.client()) != self._asked_on:
+        """A pull does not survive its connection, and a gap means that somebody else pulls."""
+        if self._gap or _connections(await self._streams.client()) != self._asked_on:
             raise unavailable()
 
     def _check_silence(self) -> None:
