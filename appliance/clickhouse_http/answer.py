@@ -13,11 +13,12 @@ from typing import IO, Final
 
 import msgspec
 
+from appliance.base.clock import Clock
 from appliance.base.ids import random_token
 from appliance.clickhouse_http.compression import Encoder, choose_encoding, make_encoder
 from appliance.clickhouse_http.engine import Usage
 from appliance.clickhouse_http.errors import Codes, EngineError, Stopped, Tagged
-from appliance.clickhouse_http.formats import content_type
+from appliance.clickhouse_http.formats import DEFAULT_FORMAT, content_type
 from appliance.clickhouse_http.native_frames import FrameEncoder
 from appliance.clickhouse_http.produce import PIPE_BYTES, Production
 from appliance.clickhouse_http.request import Request
@@ -25,6 +26,8 @@ from appliance.clickhouse_http.wire import Exchange
 
 SPOOL_BYTES_MAX: Final = 8 << 20
 """Results kept for wait_end_of_query stay in memory up to here, then on disk."""
+HOLD_SECONDS_MAX: Final = 0.25
+"""A slow statement's first bytes are sent after this time, although the megabyte is not full."""
 _LETTERS: Final = str.maketrans("0123456789", "ghijklmnop")
 """Clients expect the tag to be sixteen small letters."""
 _EXPOSED: Final = (
@@ -45,7 +48,10 @@ class Banner(msgspec.Struct, frozen=True, kw_only=True):
 class Answering:
     """One answer under way."""
 
-    def __init__(self, exchange: Exchange, banner: Banner, request: Request | None) -> None:
+    def __init__(
+        self, exchange: Exchange, banner: Banner, request: Request | None, *, clock: Clock
+    ) -> None:
+        self._clock = clock
         self._exchange = exchange
         self._banner = banner
         self._request = request
@@ -53,7 +59,7 @@ class Answering:
         self._encoder: Encoder | None = None
 
     def whole(self, body: bytes, *, output: str, usage: Usage) -> None:
-        """Send a small result at once."""
+        """Send a small result at once; `output` is empty for a statement without a result."""
         self._begin(output, usage)
         self._send(body)
         self._finish()
@@ -68,7 +74,7 @@ class Answering:
         head = bytearray()
         for piece in pieces:
             head += piece
-            if len(head) >= self._request.buffer_bytes:
+            if not piece or len(head) >= self._request.buffer_bytes:
                 break
         else:
             production.wait()
@@ -102,18 +108,32 @@ class Answering:
             self._send(piece)
 
     def _pieces(self, production: Production, watch: Callable[[], None]) -> Iterator[bytes]:
+        """What the statement writes; an empty piece means that the first bytes have waited long enough."""
         poll = select.poll()
         poll.register(production.descriptor, select.POLLIN)
         poll.register(self._exchange.fileno(), select.POLLRDHUP)
+        send_at: float | None = None
         while True:
-            ready = dict(poll.poll())
+            ready = dict(poll.poll(self._milliseconds_until(send_at)))
             if self._exchange.fileno() in ready:
                 watch()
                 raise Stopped(Codes.NETWORK_ERROR, "the client left")
+            if send_at is not None and self._clock.monotonic_seconds() >= send_at:
+                send_at = None
+                yield b""
+            if production.descriptor not in ready:
+                continue
             piece = os.read(production.descriptor, PIPE_BYTES)
             if not piece:
                 return
+            if send_at is None and not self._exchange.headers_sent:
+                send_at = self._clock.monotonic_seconds() + HOLD_SECONDS_MAX
             yield piece
+
+    def _milliseconds_until(self, instant: float | None) -> float | None:
+        if instant is None:
+            return None
+        return max(0.0, instant - self._clock.monotonic_seconds()) * 1000
 
     def fail(self, error: EngineError) -> None:
         """Send an error; with headers sent already it goes into the body and ends the connection."""
@@ -145,8 +165,8 @@ class Answering:
             200,
             [
                 *self._common(),
-                ("Content-Type", content_type(output)),
-                ("X-ClickHouse-Format", output),
+                ("Content-Type", content_type(output or DEFAULT_FORMAT)),
+                *([("X-ClickHouse-Format", output)] if output else []),
                 ("X-ClickHouse-Exception-Tag", self._tag),
                 ("X-ClickHouse-Summary", _summary(usage or Usage())),
                 *self._body_headers(),

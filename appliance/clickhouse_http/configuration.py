@@ -19,7 +19,7 @@ _TEMPLATE: Final = """<clickhouse>
   <query_log>
     <database>system</database>
     <table>query_log</table>
-    <flush_interval_milliseconds>7500</flush_interval_milliseconds>
+    <flush_interval_milliseconds>1500</flush_interval_milliseconds>
     <ttl>event_date + INTERVAL 3 DAY DELETE</ttl>
   </query_log>
 </clickhouse>
@@ -41,6 +41,7 @@ def query_settings(*, memory_bytes_max: int) -> dict[str, str]:
     return {
         "max_memory_usage": str(memory_bytes_max),
         "fsync_metadata": "1",
+        "log_queries": "1",
         # What chDB sets differently from the server.
         "implicit_select": "0",
         "allow_introspection_functions": "0",

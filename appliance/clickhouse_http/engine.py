@@ -24,6 +24,10 @@ MARK_SETTING: Final = "promql_table"
 because chDB gives every query an id of its own. `system.processes` and the query log show it."""
 
 
+OWN_STATEMENT: Final = "/* engine */"
+"""Begins every statement that no client asked for, so that the query log can leave it out."""
+
+
 class _Result(Protocol):
     def bytes(self) -> bytes: ...
     def rows_read(self) -> int: ...
@@ -98,7 +102,7 @@ class Connection:
             pairs = ", ".join(
                 f"{quote_name(name)} = {quote(value)}" for name, value in values.items()
             )
-            self.run(f"SET {pairs}".encode())
+            self.run(f"{OWN_STATEMENT} SET {pairs}".encode())
 
     def blocks(
         self, text: bytes, *, output: str, params: Mapping[str, str]
@@ -188,7 +192,7 @@ class Engine:
     def connect(self) -> Connection:
         """A fresh connection; raises EngineError."""
         try:
-            return Connection(_open(self._path))
+            return Connection(_open(f"{self._path}?log_queries=0"))
         except RuntimeError as error:
             raise parse_engine_error(str(error)) from error
 

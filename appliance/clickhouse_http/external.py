@@ -92,18 +92,24 @@ def _keep(form: Form, segment: multipart.MultipartSegment, target: IO[bytes]) ->
     form.fields[segment.name] = value.decode("latin-1")
 
 
+def own_settings(uploads: list[Upload], settings: Mapping[str, str]) -> dict[str, str]:
+    """The settings without those that describe an upload."""
+    described = {
+        f"{upload.name}_{what}" for upload in uploads for what in ("format", "structure", "types")
+    }
+    return {name: value for name, value in settings.items() if name not in described}
+
+
 def create_tables(
-    connection: Connection, uploads: list[Upload], settings: dict[str, str]
-) -> Mapping[str, str]:
-    """Make a temporary table of each upload; returns the settings that are none of theirs.
+    connection: Connection, uploads: list[Upload], settings: Mapping[str, str]
+) -> None:
+    """Make a temporary table of each upload, as `settings` describe it.
 
     Raises EngineError when a structure is missing or rows do not fit it.
     """
-    remaining = dict(settings)
     for upload in uploads:
-        rows_format = remaining.pop(f"{upload.name}_format", "") or "TabSeparated"
-        structure = remaining.pop(f"{upload.name}_structure", "")
-        types = remaining.pop(f"{upload.name}_types", "")
+        structure = settings.get(f"{upload.name}_structure", "")
+        types = settings.get(f"{upload.name}_types", "")
         if types and not structure:
             structure = ", ".join(
                 f"_{number} {kind}" for number, kind in enumerate(_split(types), start=1)
@@ -111,17 +117,17 @@ def create_tables(
         if not structure:
             raise EngineError(
                 Codes.BAD_ARGUMENTS,
-                "Neither structure nor types have not been provided for external table "
-                f"{upload.name}. Use fields {upload.name}_structure or {upload.name}_types to do so.",
+                f"External table {upload.name} has no structure: give {upload.name}_structure or "
+                f"{upload.name}_types",
             )
         name = quote_name(upload.name)
         connection.run(f"CREATE TEMPORARY TABLE {name} ({structure}) ENGINE = Memory".encode())
+        rows_format = settings.get(f"{upload.name}_format", "") or "TabSeparated"
         stream = connection.insert(f"INSERT INTO {name}".encode(), rows_format=rows_format)
         while piece := upload.rows.read(PIECE_BYTES):
             stream.append(piece)
         stream.finish()
         upload.rows.close()
-    return remaining
 
 
 def drop_tables(connection: Connection, uploads: list[Upload]) -> None:

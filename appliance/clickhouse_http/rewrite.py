@@ -10,7 +10,7 @@ replaced; string literals and everything else stay byte for byte.
 
 from typing import Final
 
-from appliance.clickhouse_http.engine import MARK_SETTING
+from appliance.clickhouse_http.engine import MARK_SETTING, OWN_STATEMENT
 from appliance.clickhouse_http.statement import Token, scan
 
 _TABLES: Final = frozenset({"processes", "query_log"})
@@ -40,7 +40,8 @@ def rewrite_ids(text: str) -> str:
             replaced = f"{_OWN_ID} AS query_id, {_OWN_TEXT} AS query"
             pieces += (
                 text[done : system.start],
-                f"(SELECT * REPLACE ({replaced}) FROM system.{name})",
+                f"(SELECT * REPLACE ({replaced}) FROM system.{name}"
+                f" WHERE NOT startsWith(query, '{OWN_STATEMENT}'))",
             )
             done = table.end
             if not _has_alias(tokens, index + 3):

@@ -15,6 +15,7 @@ from appliance.clickhouse_http.answer import Answering
 from appliance.clickhouse_http.compression import decode
 from appliance.clickhouse_http.engine import (
     MARK_SETTING,
+    OWN_STATEMENT,
     Answer,
     Connection,
     Engine,
@@ -22,10 +23,15 @@ from appliance.clickhouse_http.engine import (
     quote_name,
 )
 from appliance.clickhouse_http.errors import Codes, EngineError, Stopped
-from appliance.clickhouse_http.external import Upload, create_tables, drop_tables
+from appliance.clickhouse_http.external import Upload, create_tables, drop_tables, own_settings
 from appliance.clickhouse_http.feed import Feed
 from appliance.clickhouse_http.formats import DEFAULT_FORMAT
-from appliance.clickhouse_http.native import Column
+from appliance.clickhouse_http.native import (
+    BLOCK_INFO,
+    BLOCK_INFO_VERSION_MIN,
+    Column,
+    split_blocks,
+)
 from appliance.clickhouse_http.native_frames import decode_frames
 from appliance.clickhouse_http.produce import Production, Question
 from appliance.clickhouse_http.registry import Registry, Running
@@ -54,6 +60,8 @@ _READING: Final = frozenset(
         "SET",
     }
 )
+_TELLING: Final = frozenset({"KILL", "BACKUP", "RESTORE", "OPTIMIZE"})
+"""Statements that are no queries but have a result, be it empty."""
 _DEADLINE_SETTING: Final = "max_execution_time"
 
 
@@ -144,16 +152,16 @@ class Runner:
         try:
             if request.database:
                 connection.run(f"USE {quote_name(request.database)}".encode())
-            connection.set_values(self._settings(request))
-            text = f"DESCRIBE (\n{plan.text}\n) FORMAT TSVRaw".encode("latin-1")
-            answer = connection.run(text, params=request.parameters)
+            connection.set_values(own_settings(job.uploads, self._settings(request)))
+            text = f"DESCRIBE (\n{plan.text}\n)".encode("latin-1")
+            answer = connection.run(text, output="JSONCompactEachRow", params=request.parameters)
         except EngineError:
             # A session's temporary tables are invisible here; the zone is then left out.
             return []
         finally:
             connection.close()
-        rows = [line.split(b"\t") for line in answer.body.splitlines()]
-        return [Column(name=row[0], type=row[1]) for row in rows]
+        rows = [msgspec.json.decode(line, type=list[str]) for line in answer.body.splitlines()]
+        return [Column(name=row[0].encode(), type=row[1].encode()) for row in rows]
 
     def _command(
         self,
@@ -174,7 +182,11 @@ class Runner:
             answer = self._insert_from_input(connection, plan, rows, request)
         else:
             answer = connection.run(raw, output=output, params=request.parameters)
-        answering.whole(answer.body, output=output, usage=answer.usage)
+        body = answer.body
+        if request.protocol_version >= BLOCK_INFO_VERSION_MIN and output.lower() == "native":
+            body = b"".join(BLOCK_INFO + block for block in split_blocks(body))
+        shown = output if body or plan.verb in _TELLING else ""
+        answering.whole(body, output=shown, usage=answer.usage)
 
     def _insert_from_input(
         self, connection: Connection, plan: Plan, rows: Iterator[bytes], request: Request
@@ -230,7 +242,7 @@ class Runner:
         finally:
             stream.cancel()
         running.check()
-        answering.whole(b"", output=request.default_format or DEFAULT_FORMAT, usage=usage)
+        answering.whole(b"", output="", usage=usage)
 
     def _deadline(self, request: Request) -> float | None:
         seconds = float(request.settings.get(_DEADLINE_SETTING, "0") or 0)
@@ -257,18 +269,18 @@ class Runner:
         finally:
             connection.close()
 
-    def _prepare(self, connection: Connection, job: Job, plan: Plan) -> dict[str, str]:
+    def _prepare(self, connection: Connection, job: Job, plan: Plan) -> None:
         request = job.request
         if request.database:
             connection.run(f"USE {quote_name(request.database)}".encode())
-        settings = create_tables(connection, job.uploads, self._settings(request))
+        settings = own_settings(job.uploads, self._settings(request))
         if plan.kind is Kind.INSERT:
             settings.pop(_DEADLINE_SETTING, None)
         readonly = settings.pop("readonly", None)
         connection.set_values(settings)
+        create_tables(connection, job.uploads, request.settings)
         if readonly is not None and not request.session_id:
             connection.set_values({"readonly": readonly})
-        return settings
 
     @contextmanager
     def _in_session(self, job: Job, plan: Plan) -> Iterator[Connection]:
@@ -277,7 +289,7 @@ class Runner:
         session = self._sessions.take(request.session_id, must_exist=request.session_must_exist)
         before: dict[str, str | None] = {}
         try:
-            before = _remember(session, request.settings)
+            before = _remember(session, own_settings(job.uploads, request.settings))
             self._prepare(session.connection, job, plan)
             yield session.connection
             session.customised = session.customised or plan.verb == "SET"
@@ -317,7 +329,7 @@ def _restore(session: Session, before: dict[str, str | None], job: Job) -> None:
     )
     if values:
         try:
-            connection.run(f"SET {values}".encode())
+            connection.run(f"{OWN_STATEMENT} SET {values}".encode())
         except EngineError as error:
             if error.code != Codes.UNKNOWN_SETTING:
                 raise
@@ -386,7 +398,7 @@ def _nothing() -> None:
 
 
 def _refuse_own_deadline(plan: Plan) -> None:
-    """chDB ends an insert that is out of time without an error, so only our own deadline is safe."""
+    """ChDB ends an insert that is out of time without an error, so only our own deadline is safe."""
     if any(token.text == _DEADLINE_SETTING for token in scan(plan.text)):
         raise EngineError(
             Codes.NOT_IMPLEMENTED,

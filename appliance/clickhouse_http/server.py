@@ -194,13 +194,16 @@ class EngineServer:
         try:
             head = exchange.next_head()
         except EngineError as error:
-            Answering(exchange, self._banner, None).fail(error)
+            self._answering(exchange, None).fail(error)
             return False
         if head is None:
             return False
         if not self._serve_simple(head, exchange):
             self._serve_statement(head, exchange)
         return exchange.discard_body()
+
+    def _answering(self, exchange: Exchange, request: Request | None) -> Answering:
+        return Answering(exchange, self._banner, request, clock=self._clock)
 
     def _serve_simple(self, head: Head, exchange: Exchange) -> bool:
         """Answer what needs no engine; False when the request is for a statement."""
@@ -235,15 +238,15 @@ class EngineServer:
             with self._admission.admitted():
                 job = _read_job(head, parameters, request, exchange)
                 request = job.request
-                self._runner.run(job, exchange, Answering(exchange, self._banner, request))
+                self._runner.run(job, exchange, self._answering(exchange, request))
         except Stopped:
             raise
         except EngineError as error:
-            Answering(exchange, self._banner, request).fail(error)
+            self._answering(exchange, request).fail(error)
         except Exception as error:
             _log.exception("engine_request_bug")
             hidden = EngineError(Codes.UNKNOWN, f"{type(error).__name__} in the engine")
-            Answering(exchange, self._banner, request).fail(hidden)
+            self._answering(exchange, request).fail(hidden)
 
 
 def _read_job(head: Head, parameters: dict[str, str], request: Request, exchange: Exchange) -> Job:

@@ -17,7 +17,8 @@ import msgspec
 from appliance.clickhouse_http.errors import Codes, EngineError
 
 _TOKEN: Final = re.compile(
-    r"""(?P<space>\s+|--[^\n]*|\#[ !][^\n]*|/\*.*?\*/)
+    r"""(?P<space>\s+|--[^\n]*|//[^\n]*|\#[ !][^\n]*|/\*.*?\*/
+        |\xc2\xa0|\xe2\x80[\x80-\x8b\xa8\xa9\xaf]|\xe3\x80\x80|\xef\xbb\xbf)
     |(?P<quoted>'(?:[^'\\]|\\.|'')*'|"(?:[^"\\]|\\.|"")*"|`(?:[^`\\]|\\.|``)*`)
     |(?P<heredoc>\$(?P<tag>\w*)\$.*?\$(?P=tag)\$)
     |(?P<word>[^\W\d]\w*)
@@ -87,7 +88,7 @@ def scan(text: str) -> list[Token]:
 def plan_statement(text: str) -> Plan:
     """Take a whole statement apart; raises EngineError for what HTTP does not allow."""
     first = _first(text)
-    if first == "INSERT":
+    if first == "INSERT" or (first == "WITH" and is_insert(text)):
         return _plan_insert(text)
     tokens = _single(scan(text))
     if not tokens:
@@ -118,8 +119,19 @@ def plan_statement(text: str) -> Plan:
 
 
 def is_insert(text: str) -> bool:
-    """Whether the statement's first word is INSERT."""
-    return _first(text) == "INSERT"
+    """Whether the statement is an INSERT, also one that begins with WITH."""
+    first = _first(text)
+    if first != "WITH":
+        return first == "INSERT"
+    inserting = False
+    for token in _lazy(text):
+        if token.depth == 0 and token.is_keyword:
+            if inserting and token.upper == "INTO":
+                return True
+            if token.upper == "SELECT":
+                return False
+            inserting = token.upper == "INSERT"
+    return False
 
 
 def _first(text: str) -> str:
@@ -167,9 +179,12 @@ def _plan_insert(text: str) -> Plan:
     A query source (SELECT) makes it an ordinary command unless `input(…)` wants the body; FORMAT
     and VALUES begin the rows, which follow in the text or in the body.
     """
-    seen_target = False
+    begun = seen_target = False
     previous: Token | None = None
     for token in _lazy(text):
+        begun = begun or (token.depth == 0 and token.upper == "INSERT")
+        if not begun:
+            continue
         if token.depth == 0 and token.is_keyword and seen_target:
             word = token.upper
             if word in {"SELECT", "WITH"} or (word == "FROM" and previous and previous.text != "."):
