@@ -168,11 +168,7 @@ async def _outcome(case_id: str) -> tuple[Resolution, MemoryStore]:
     return await service.resolve("prj", events, facts), store
 
 
-@pytest.mark.parametrize(
-    "case",
-    # a failing queue is the business of tests/unit/services/test_ingest.py
-    [case for case in cases_of("batch_outcome") if case.id != "batch_outcome-queue-down"],
-)
+@pytest.mark.parametrize("case", cases_of("batch_outcome"))
 async def test_batch_outcome(case: dict[str, Any]) -> None:
     if "error" in case:
         with pytest.raises(InvalidInputError) as caught:

@@ -78,7 +78,10 @@ class Derived(Struct, frozen=True):
     url_not_web: bool = False
 
 
-_DERIVATIONS_CACHED_MAX: Final = 2048
+_DERIVATIONS_CACHED_MAX: Final = 512
+"""A batch repeats its page; twelve texts each of 1024 characters make 25 MB at the very worst."""
+_LOCALES_CACHED_MAX: Final = 512
+_CHANNELS_CACHED_MAX: Final = 1024
 _UTM_NAMES: Final = frozenset(
     {"utm_source", "utm_medium", "utm_campaign", "utm_term", "utm_content"}
 )
@@ -231,6 +234,7 @@ def derive(known: Known) -> Derived:
     )
 
 
+@lru_cache(maxsize=_CHANNELS_CACHED_MAX)
 def classify(source: str, medium: str, referrer_domain: str, *, has_signal: bool) -> Channel:
     """The first row of the channel table that applies; source and medium are lower-cased, and
     `has_signal` says that a UTM value or an unresolvable referrer exists [ingestion 8.6].
@@ -306,7 +310,7 @@ def _dimension(text: str) -> int:
     return int(text) if _DIMENSION.fullmatch(text) else 0
 
 
-@lru_cache(maxsize=_DERIVATIONS_CACHED_MAX)
+@lru_cache(maxsize=_LOCALES_CACHED_MAX)
 def normalise_locale(text: str) -> str:
     """A locale with its parts in canonical letter case; empty when nothing is left
     [ingestion 8.7, locale].

@@ -2,8 +2,9 @@
 
 Invariant: only absent keys are filled (an empty value is present), and the names are those that
 browsers report in their client hints, so both sources land in the same bucket. The rules are the
-bundled ones of ua-parser; parsing one unknown text takes up to a millisecond (a tenth when the
-native resolver `ua-parser-rs` is installed), so answers are kept.
+bundled ones of ua-parser. Parsing one unknown text takes 0.7 ms (17 us when the native resolver
+`ua-parser-rs` is installed), so answers are kept; reading the rules takes 0.1 s, once, so servers
+read one text before they take requests.
 """
 
 from functools import lru_cache
@@ -54,22 +55,21 @@ class Agent(Struct, frozen=True):
     properties: tuple[tuple[str, PropertyValue], ...] = ()
 
 
-@lru_cache(maxsize=USER_AGENTS_CACHED_MAX)
 def read_user_agent(text: str) -> Agent:
     """The properties of a raw `User-Agent`; none when nothing is recognised [user_agent]."""
+    return _read(text[:CHARACTERS_READ_MAX])
+
+
+@lru_cache(maxsize=USER_AGENTS_CACHED_MAX)  # four megabytes of text at most
+def _read(text: str) -> Agent:
     if not text:
         return Agent()
-    cut = text[:CHARACTERS_READ_MAX]
-    result = _resolver()(cut, Domain.ALL).complete()
-    found = (
-        *_browser(result.user_agent),
-        *_system(result.os),
-        *_device(result.device),
-    )
+    result = _resolver()(text, Domain.ALL).complete()
+    found = (*_browser(result.user_agent), *_system(result.os), *_device(result.device))
     if not found:
         return Agent()
     family = result.os.family if result.os else ""
-    return Agent((*found, ("$mobile", _is_mobile(family, cut))))
+    return Agent((*found, ("$mobile", _is_mobile(family, text))))
 
 
 @lru_cache(maxsize=1)

@@ -124,7 +124,7 @@ def query_values(query: str, names: frozenset[str]) -> dict[str, str]:
     """The first value of each named key of a query, also when it is empty [ingestion 8.3]."""
     values: dict[str, str] = {}
     for pair in query.split("&"):
-        if ";" in pair or _BAD_ESCAPE.search(pair):
+        if ";" in pair or ("%" in pair and _BAD_ESCAPE.search(pair)):
             continue
         key, _, value = pair.partition("=")
         name = _form_decoded(key)
@@ -134,4 +134,5 @@ def query_values(query: str, names: frozenset[str]) -> dict[str, str]:
 
 
 def _form_decoded(text: str) -> str:
-    return unquote(text.replace("+", " "), errors="replace")
+    text = text.replace("+", " ")
+    return unquote(text, errors="replace") if "%" in text else text
