@@ -5,6 +5,7 @@ chunks or is compressed; and a body over the limit is refused as `invalid_argume
 that makes SDKs give the batch up instead of sending it for ever [sdk-protocol 4, 15].
 """
 
+import asyncio
 import zlib
 from typing import Final
 
@@ -13,22 +14,39 @@ from connectrpc.compression import Compression
 from connectrpc.errors import ConnectError
 from litestar.types import HTTPReceiveMessage, Receive
 
-from appliance.api.errors import refused_body, undecodable
+from appliance.api.errors import refused_body, undecodable, wire_error
+from appliance.base.errors import TimedOutError
+
+BODY_SECONDS_MAX: Final = 30.0
+"""How long a body may take to arrive: the patience of the most patient SDK [sdk-protocol 2]."""
 
 _GZIP_WINDOW: Final = 31
 _GZIP_LEVEL: Final = 4
 _ZSTD_LEVEL: Final = 3
 
 
-def limited(receive: Receive, bytes_max: int) -> Receive:
-    """`receive` that raises once more than `bytes_max` bytes of body have come."""
+def limited(receive: Receive, bytes_max: int, *, seconds_max: float = BODY_SECONDS_MAX) -> Receive:
+    """`receive` that raises once more than `bytes_max` bytes of body have come, or when the body
+    is not whole `seconds_max` after the first look at it.
+    """
     total = 0
+    complete = False
+    deadline: float | None = None
 
     async def receive_limited() -> HTTPReceiveMessage:
-        nonlocal total
-        message = await receive()
+        nonlocal total, complete, deadline
+        if complete:
+            return await receive()  # pyright: ignore[reportReturnType] # a disconnect
+        if deadline is None:
+            deadline = asyncio.get_running_loop().time() + seconds_max
+        try:
+            async with asyncio.timeout_at(deadline):
+                message = await receive()
+        except TimeoutError as error:
+            raise wire_error(_too_slow(seconds_max)) from error
         if message["type"] == "http.request":
             total += len(message["body"])
+            complete = not message["more_body"]
             if total > bytes_max:
                 raise too_large(bytes_max)
         return message  # pyright: ignore[reportReturnType] # only http messages reach services
@@ -39,6 +57,12 @@ def limited(receive: Receive, bytes_max: int) -> Receive:
 def too_large(bytes_max: int) -> ConnectError:
     """The refusal of a body over the limit."""
     return refused_body(f"the body is larger than {bytes_max} bytes; send smaller batches")
+
+
+def _too_slow(seconds_max: float) -> TimedOutError:
+    return TimedOutError(
+        "DEADLINE_EXCEEDED", f"the body did not arrive within {seconds_max:g} seconds"
+    )
 
 
 class BoundedGzip(Compression):
