@@ -26,6 +26,7 @@ from appliance.config.sources import process_environment
 from appliance.engines.installation import Installation, open_installation
 from appliance.engines.place import choose_place
 from appliance.supervisor.control import Answer, Command, ControlServer, Request
+from appliance.supervisor.identity import memory_bytes
 from appliance.supervisor.notify import Notifier
 from appliance.supervisor.tree import Supervisor
 from appliance.topology import child_settings, choose_ports, open_public_socket, processes
@@ -93,6 +94,8 @@ class _Run:
         loop = asyncio.get_running_loop()
         self._started = loop.time()
         for number in _STOP_SIGNALS:
+            if signal.getsignal(number) is signal.SIG_IGN:
+                continue  # `nohup` wants the hang-up to be ignored
             loop.add_signal_handler(number, self._on_signal)
         async with open_installation(self._settings, listener=self._console.entry) as installation:
             listening = open_public_socket(self._settings, inherited=self._environment)
@@ -181,6 +184,7 @@ class _Run:
                 self._supervisor.restart(request.component)
         return Answer(
             pid=os.getpid(),
+            memory_bytes=memory_bytes(os.getpid()),
             stopping=self._supervisor.stopping,
             components=self._supervisor.status(),
         )

@@ -33,7 +33,7 @@ _DAY: Final = 86400
 
 
 class StatusReport(msgspec.Struct, frozen=True, kw_only=True):
-    """What `status --json` prints."""
+    """What `status --json` prints; the memory is that of all components and the supervisor."""
 
     ready: bool
     stopping: bool
@@ -128,7 +128,7 @@ def collect_status(settings: Settings) -> StatusReport:
         stopping=answer.stopping,
         pid=answer.pid,
         data_dir=str(settings.data_dir),
-        memory_bytes=sum(one.memory_bytes for one in answer.components),
+        memory_bytes=answer.memory_bytes + sum(one.memory_bytes for one in answer.components),
         queue=asyncio.run(_queue_lag(settings)),
         components=answer.components,
     )

@@ -61,7 +61,7 @@ def clickhouse_spec(place: Place, *, environment: dict[str, str]) -> ProcessSpec
         name=NAME,
         argv=self_argv("clickhouse", "serve"),
         environment=environment | ({"PUG_CONFIG": str(own_config)} if account else {}),
-        directory=settings.data_dir,
+        directory=folder,
         account=account,
         own=True,
         announces=True,

@@ -16,7 +16,7 @@ import msgspec
 
 from appliance.base.clock import Clock, SystemClock
 from appliance.base.errors import ConflictError, MisconfiguredError
-from appliance.base.files import FileLock, ensure_folder, unwritable
+from appliance.base.files import FileLock, ensure_folder, unwritable, write_atomic
 from appliance.base.units import Bytes
 from appliance.config.model import Folders, Settings
 from appliance.config.secrets import SecretName, ensure_secrets, load_secret
@@ -24,10 +24,17 @@ from appliance.supervisor.component import Transition
 from appliance.supervisor.identity import Registry, end_leftovers
 from appliance.supervisor.output import Listener, LogBook, LogPolicy
 from appliance.supervisor.surroundings import Surroundings
+from appliance.version import RELEASE, RELEASE_NUMBER
 
 FREE_BYTES_MIN: Final = Bytes(256 << 20)
 _LEFTOVER_SECONDS_MAX: Final = 20.0
+_RELEASE_FILE: Final = "release.json"
 _JITTER_STEPS: Final = 1 << 16
+
+
+class _ReleaseMark(msgspec.Struct, frozen=True, kw_only=True):
+    release: str
+    number: int
 
 
 class Installation(msgspec.Struct, frozen=True, kw_only=True):
@@ -71,6 +78,7 @@ async def open_installation(
     if not folders.root.exists():
         ensure_folder(folders.root)
     check_writable(folders.root)
+    check_release(folders.root)
     ensure_folder(folders.run)
     lock = FileLock(folders.lock_file)
     try:
@@ -126,6 +134,33 @@ def check_writable(folder: Path) -> None:
             probe.unlink(missing_ok=True)
     except OSError as error:
         raise unwritable(folder, error) from error
+
+
+def check_release(folder: Path) -> None:
+    """Refuse a data directory that a newer release has used, and note that this one uses it.
+
+    Raises MisconfiguredError naming both releases.
+    """
+    path = folder / _RELEASE_FILE
+    ours = _ReleaseMark(release=RELEASE, number=RELEASE_NUMBER)
+    try:
+        theirs = msgspec.json.decode(path.read_bytes(), type=_ReleaseMark)
+    except FileNotFoundError:
+        theirs = None
+    except (OSError, msgspec.DecodeError) as error:
+        raise MisconfiguredError(
+            "RELEASE_UNREADABLE",
+            f"{path} cannot be read",
+            hint="restore it from a backup, or remove it when this release wrote the folder",
+        ) from error
+    if theirs is not None and theirs.number > ours.number:
+        raise MisconfiguredError(
+            "RELEASE_TOO_OLD",
+            f"{folder} was used by release {theirs.release}, this is {ours.release}",
+            hint="install that release or a newer one, or choose another data_dir",
+        )
+    if theirs != ours:
+        write_atomic(path, msgspec.json.encode(ours))
 
 
 def check_free_space(folder: Path) -> None:

@@ -12,9 +12,9 @@ from typing import Final
 import msgspec
 
 from appliance.base.errors import UnavailableError
-from appliance.config.endpoints import LOOPBACK, NatsEndpoint, resolve_nats
+from appliance.config.endpoints import LOOPBACK, resolve_nats
 from appliance.config.model import Settings
-from appliance.config.secrets import Secret, SecretName, load_secret
+from appliance.config.secrets import SecretName, load_secret
 from appliance.engines.nats_wire import NatsDoor, ask_nats
 from appliance.engines.place import Place, engine_folder, write_private
 from appliance.engines.programs import nats_program, package_version, reachable_nats
@@ -34,7 +34,6 @@ _FILE_STORE_BYTES_MAX: Final = 256 << 30
 _FREE_SHARE: Final = 4  # a quarter of what is free
 _HEAP_LIMIT: Final = "192MiB"
 _OPEN_FILES_MAX: Final = 65536
-_EXTERNAL_CONNECT_SECONDS_MAX: Final = 3
 _ACCEPTED_WARNINGS: Final = (
     # 256 random bits in a file of mode 0600 gain nothing from a slow hash at each connection.
     "Plaintext passwords detected",
@@ -96,7 +95,7 @@ def nats_spec(place: Place) -> ProcessSpec:
         name=NAME,
         argv=(str(program), "--config", str(folder / "nats.conf")),
         environment={"GOMEMLIMIT": _HEAP_LIMIT},
-        directory=settings.data_dir,
+        directory=folder,
         account=place.account,
         prepare=prepare,
         probe=probe,
@@ -210,46 +209,11 @@ def _external_spec(settings: Settings) -> ProcessSpec:
     endpoint = resolve_nats(settings, 0, settings.data_dir)
 
     async def probe() -> None:
-        await _check_external(endpoint)
+        # Imported here because only an external server needs the whole client.
+        from appliance.engines.nats_driver import check_external_nats  # noqa: PLC0415
+
+        await check_external_nats(endpoint)
 
     return ProcessSpec(
         name=NAME, kind=Kind.EXTERNAL, probe=probe, ready_seconds_max=30.0, version="external"
-    )
-
-
-async def _check_external(endpoint: NatsEndpoint) -> None:
-    # Imported here because only an external server needs the whole client.
-    import nats  # noqa: PLC0415
-    from nats.aio.client import RawCredentials  # noqa: PLC0415
-    from nats.errors import Error as NatsError  # noqa: PLC0415
-
-    credentials: RawCredentials | str | None = None
-    if endpoint.jwt is not None and endpoint.seed is not None:
-        credentials = RawCredentials(_credentials_text(endpoint.jwt, endpoint.seed))
-    elif endpoint.creds_file is not None:
-        credentials = str(endpoint.creds_file)
-    try:
-        client = await nats.connect(
-            endpoint.url.reveal(),
-            connect_timeout=_EXTERNAL_CONNECT_SECONDS_MAX,
-            allow_reconnect=False,
-            user_credentials=credentials,
-        )
-        try:
-            await client.jetstream().account_info()
-        finally:
-            await client.close()
-    except (NatsError, ValueError) as error:
-        raise UnavailableError(
-            "NATS_UNREACHABLE",
-            f"the external NATS does not answer: {error}",
-            hint="check nats.url and the credentials",
-        ) from error
-
-
-def _credentials_text(jwt: Secret, seed: Secret) -> str:
-    """JWT and seed in the form of a credentials file."""
-    return (
-        f"-----BEGIN NATS USER JWT-----\n{jwt.reveal()}\n------END NATS USER JWT------\n\n"
-        f"-----BEGIN USER NKEY SEED-----\n{seed.reveal()}\n------END USER NKEY SEED------\n"
     )

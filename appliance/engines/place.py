@@ -4,19 +4,22 @@ Invariant: an engine's folder belongs to the engine's account with mode 0700, se
 folders above it can be passed through and nothing more.
 """
 
+import errno
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
-from appliance.base.files import PRIVATE_FOLDER, ensure_folder, unwritable
+from appliance.base.files import PRIVATE_FILE, PRIVATE_FOLDER, ensure_folder, unwritable
 from appliance.config.endpoints import Ports
 from appliance.config.model import Folders, Settings
 from appliance.supervisor.account import choose_account, grant_passage, own_folder, own_tree
 from appliance.supervisor.spec import Account
 
 _PASSAGE_FOLDER: Final = 0o711
+_NO_SPACE: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 class Place(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,17 +69,23 @@ def engine_folder(folder: Path, account: Account | None) -> Path:
 
 
 def write_private(path: Path, text: str, account: Account | None) -> None:
-    """Replace a file that only the engine's account may read."""
+    """Replace a file that only the engine's account may read.
+
+    On a full disk an older version is good enough: an engine must be able to start again then.
+    Raises MisconfiguredError when there is none, or the folder cannot be written at all.
+    """
     beside = path.with_name(f".{path.name}.writing")
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
-        descriptor = os.open(
-            beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
-        )
+        descriptor = os.open(beside, flags, PRIVATE_FILE)
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
-        own_folder(beside, account, mode=0o600)
+        own_folder(beside, account, mode=PRIVATE_FILE)
         beside.replace(path)
     except OSError as error:
-        raise unwritable(path, error) from error
+        with suppress(OSError):
+            beside.unlink(missing_ok=True)
+        if error.errno not in _NO_SPACE or not path.exists():
+            raise unwritable(path, error) from error

@@ -10,8 +10,6 @@ import signal
 from pathlib import Path
 from typing import Final, LiteralString
 
-import asyncpg
-
 from appliance.base.errors import UnavailableError
 from appliance.base.files import write_atomic
 from appliance.config.endpoints import LOOPBACK, resolve_postgres
@@ -19,6 +17,12 @@ from appliance.config.model import PostgresSettings, Settings
 from appliance.config.secrets import Secret, SecretName, load_secret, load_secret_file
 from appliance.engines.place import Place, engine_folder, write_private
 from appliance.engines.postgres_cluster import check_cluster, clear_stale_pid, make_cluster
+from appliance.engines.postgres_driver import (
+    NoSuchDatabaseError,
+    PostgresConnection,
+    RefusedError,
+    postgres_connection,
+)
 from appliance.engines.programs import package_version, postgres_home, reachable_postgres
 from appliance.supervisor.lines import ParsedLine
 from appliance.supervisor.spec import Kind, ProcessSpec, StopStep
@@ -28,8 +32,6 @@ SUPERUSER: Final = "postgres"
 SUPERUSER_SECRET: Final = "postgres-superuser-password"  # noqa: S105 the name of a file
 
 _SECRET_BYTES: Final = 32
-_CONNECT_SECONDS_MAX: Final = 4.0
-_STATEMENT_SECONDS_MAX: Final = 20.0
 _SOCKET_PATH_BYTES_MAX: Final = 100
 _LEVELS: Final = {
     "LOG": "info",
@@ -74,8 +76,8 @@ def postgres_spec(place: Place) -> ProcessSpec:
         write_private(cluster / "pg_hba.conf", render_access(settings.postgres), place.account)
 
     async def probe() -> None:
-        connection = await _connect_superuser(place)
-        await connection.close()
+        async with postgres_connection(_superuser_url(place), ssl=False) as connection:
+            await connection.fetchval("SELECT 1")
 
     async def settle() -> None:
         await ensure_database(place)
@@ -180,66 +182,41 @@ async def ensure_database(place: Place) -> None:
     Raises UnavailableError when the server refuses.
     """
     settings = place.settings.postgres
-    connection = await _connect_superuser(place)
-    try:
-        roles: object = await connection.fetchval(_COUNT_ROLES, settings.user)
-        databases: object = await connection.fetchval(_COUNT_DATABASES, settings.database)
+    async with postgres_connection(_superuser_url(place), ssl=False) as connection:
+        roles = await connection.fetchval(_COUNT_ROLES, settings.user)
+        databases = await connection.fetchval(_COUNT_DATABASES, settings.database)
         if not roles or not await _can_enter(place):
             template = _ALTER_ROLE if roles else _CREATE_ROLE
             password = load_secret(place.folders.secrets, SecretName.POSTGRES)
             await _execute_quoted(connection, template, settings.user, password.reveal())
         if not databases:
             await _execute_quoted(connection, _CREATE_DATABASE, settings.database, settings.user)
-    except asyncpg.PostgresError as error:
-        raise UnavailableError(
-            "POSTGRES_SETUP_FAILED", f"the database could not be made: {error}"
-        ) from error
-    finally:
-        await connection.close()
 
 
 async def _can_enter(place: Place) -> bool:
     """Whether the appliance's role gets past the password; a missing database does not matter."""
     endpoint = resolve_postgres(place.settings, place.ports.postgres, place.folders.secrets)
     try:
-        connection = await asyncpg.connect(
-            endpoint.url.reveal(), timeout=_CONNECT_SECONDS_MAX, ssl=False
-        )
-    except asyncpg.InvalidCatalogNameError:
+        async with postgres_connection(endpoint.url.reveal(), ssl=False):
+            return True
+    except NoSuchDatabaseError:
         return True
-    except asyncpg.InvalidAuthorizationSpecificationError:
+    except RefusedError:
         return False
-    await connection.close()
-    return True
 
 
 async def _execute_quoted(
-    connection: "asyncpg.Connection[asyncpg.Record]",
-    template: LiteralString,
-    first: str,
-    second: str,
+    connection: PostgresConnection, template: LiteralString, first: str, second: str
 ) -> None:
     # A utility statement takes no parameters, so the server itself quotes the values.
-    statement: object = await connection.fetchval(template, first, second)
+    statement = await connection.fetchval(template, first, second)
     assert isinstance(statement, str)
     await connection.execute(statement)
 
 
-async def _connect_superuser(place: Place) -> "asyncpg.Connection[asyncpg.Record]":
-    password = load_secret_file(place.folders.secrets / SUPERUSER_SECRET)
-    try:
-        return await asyncpg.connect(
-            host=LOOPBACK,
-            port=place.ports.postgres,
-            user=SUPERUSER,
-            password=password.reveal(),
-            database="postgres",
-            ssl=False,
-            timeout=_CONNECT_SECONDS_MAX,
-            command_timeout=_STATEMENT_SECONDS_MAX,
-        )
-    except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-        raise UnavailableError("POSTGRES_UNREADY", f"PostgreSQL: {error}") from error
+def _superuser_url(place: Place) -> str:
+    password = load_secret_file(place.folders.secrets / SUPERUSER_SECRET).reveal()
+    return f"postgresql://{SUPERUSER}:{password}@{LOOPBACK}:{place.ports.postgres}/postgres"
 
 
 def parse_line(text: str) -> ParsedLine:
@@ -265,12 +242,12 @@ def _external_spec(settings: Settings) -> ProcessSpec:
 
     async def probe() -> None:
         try:
-            connection = await asyncpg.connect(endpoint.url.reveal(), timeout=_CONNECT_SECONDS_MAX)
-            await connection.close()
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, ValueError) as error:
+            async with postgres_connection(endpoint.url.reveal()) as connection:
+                await connection.fetchval("SELECT 1")
+        except (NoSuchDatabaseError, RefusedError) as error:
             raise UnavailableError(
                 "POSTGRES_UNREACHABLE",
-                f"the external PostgreSQL does not answer: {error}",
+                f"the external PostgreSQL refuses: {error}",
                 hint="check postgres.url",
             ) from error
 

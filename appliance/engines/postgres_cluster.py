@@ -1,18 +1,17 @@
 """Making a PostgreSQL cluster, and looking at one before it is started.
 
 Invariant: the final name appears only after `initdb` succeeded and its files are on disk; whatever
-an interrupted attempt left is thrown away. A pid file is removed only when its process is no
-PostgreSQL of this folder.
+an interrupted attempt left is thrown away. A pid file is removed only when nobody works in
+the folder any more.
 """
 
 import ctypes
 import os
 import shutil
-from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from appliance.base.errors import ConflictError, MisconfiguredError
+from appliance.base.errors import MisconfiguredError
 from appliance.base.files import PRIVATE_FOLDER, flush_folder, unwritable
 from appliance.config.secrets import Secret
 from appliance.supervisor.account import (
@@ -23,7 +22,6 @@ from appliance.supervisor.account import (
     own_tree,
     revoke_passage,
 )
-from appliance.supervisor.identity import works_in
 from appliance.supervisor.program import run_program
 from appliance.supervisor.spec import Account, ProcessSpec
 
@@ -118,24 +116,13 @@ def _initdb(home: Path, making: Path, word: Path, maker: Account | None) -> Proc
 
 
 def clear_stale_pid(cluster: Path) -> None:
-    """Remove the pid file of a PostgreSQL that is gone; in containers pids come back at once.
+    """Remove the pid file of a PostgreSQL that is gone.
 
-    Raises ConflictError when a PostgreSQL really works in this folder.
+    Only the supervisor calls this, after it took the lock and ended whatever worked in the folder.
+    In a container the pid in the file often belongs to somebody else by now, and PostgreSQL would
+    refuse to start for ever.
     """
-    living = [pid for pid in works_in(cluster) if _is_postgres(pid)]
-    if living:
-        raise ConflictError(
-            "CLUSTER_BUSY",
-            f"another PostgreSQL (pid {living[0]}) works in {cluster}",
-            hint=f"stop it: kill -INT {living[0]}",
-        )
     (cluster / "postmaster.pid").unlink(missing_ok=True)
-
-
-def _is_postgres(pid: int) -> bool:
-    with suppress(OSError):
-        return Path(f"/proc/{pid}/exe").readlink().name.startswith("postgres")
-    return False
 
 
 def _flush_file_system(folder: Path) -> None:

@@ -43,6 +43,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One answer line; `reason` is set when the request failed."""
 
     pid: int
+    memory_bytes: int = 0
     stopping: bool = False
     components: tuple[ComponentStatus, ...] = ()
     reason: str = ""

@@ -14,6 +14,7 @@ from typing import Final
 
 import msgspec
 
+from appliance.base.errors import MisconfiguredError
 from appliance.base.files import write_atomic
 
 _PROC: Final = Path("/proc")
@@ -104,16 +105,41 @@ def memory_bytes(pid: int) -> int:
     return 0
 
 
-def works_in(directory: Path) -> tuple[int, ...]:
-    """The pids of processes whose working directory is exactly `directory`."""
-    wanted = os.path.realpath(directory)
-    found: list[int] = []
+def squatters(directory: Path, argv: tuple[str, ...]) -> tuple[ProcessFacts, ...]:
+    """Living processes of this program that work in `directory`.
+
+    Somebody's shell in that folder is none: the program must be the same, and either its arguments
+    too or its title must begin with the program's name, as that of a PostgreSQL backend does.
+    """
+    wanted = Path(os.path.realpath(directory))
+    program = Path(os.path.realpath(argv[0]))
+    found: list[ProcessFacts] = []
     for entry in _PROC.iterdir():
-        if entry.name.isdecimal():
-            with suppress(OSError):
-                if (entry / "cwd").readlink() == Path(wanted):
-                    found.append(int(entry.name))
+        if not entry.name.isdecimal():
+            continue
+        with suppress(OSError):
+            if (entry / "cwd").readlink() != wanted or (entry / "exe").readlink() != program:
+                continue
+            words = (entry / "cmdline").read_bytes().split(b"\0")
+            arguments = tuple(word.decode("utf-8", "replace") for word in words if word)
+            titled = arguments[:1] and arguments[0].startswith(f"{program.name}:")
+            if titled or arguments[1:] == argv[1:]:
+                facts = facts_of(int(entry.name))
+                found += [facts] if facts is not None else []
     return tuple(found)
+
+
+async def end_squatters(
+    directory: Path, argv: tuple[str, ...], *, stop_signal: int, budget_seconds: float
+) -> tuple[int, ...]:
+    """End what an earlier supervisor left in an engine's folder, so that none has two engines."""
+    return tuple(
+        [
+            facts.pid
+            for facts in squatters(directory, argv)
+            if await end_process(facts, stop_signal=stop_signal, budget_seconds=budget_seconds)
+        ]
+    )
 
 
 class Handle:
@@ -169,7 +195,9 @@ class Registry:
 
     def _save(self) -> None:
         content = ProcessList(boot_id=self._boot_id, processes=tuple(self._processes.values()))
-        write_atomic(self._path, msgspec.json.encode(content))
+        # A full disk must not keep a component from starting again; squatters are looked for too.
+        with suppress(MisconfiguredError):
+            write_atomic(self._path, msgspec.json.encode(content))
 
     def leftovers(self) -> tuple[ProcessIdentity, ...]:
         """What an earlier supervisor of this boot wrote down and did not take away."""

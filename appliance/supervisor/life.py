@@ -6,7 +6,7 @@ from a failure is decided in `tree.py`.
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Final
 
 from appliance.base.errors import ApplianceError
@@ -14,6 +14,7 @@ from appliance.base.tasks import finish
 from appliance.supervisor.bell import Bell
 from appliance.supervisor.child import Child, describe_status
 from appliance.supervisor.component import Component, Failure
+from appliance.supervisor.identity import end_squatters
 from appliance.supervisor.output import OutputSink
 from appliance.supervisor.probe import Questioner, ask
 from appliance.supervisor.spec import Kind
@@ -80,10 +81,9 @@ class Life:
     async def _attempt(self) -> Failure | None:
         component = self._component
         spec = component.spec
-        if spec.prepare is not None:
-            failure = await self._race(_failure_of(spec.prepare()), seconds=PREPARE_SECONDS_MAX)
-            if failure is not None or component.interrupted:
-                return failure
+        failure = await self._race(self._prepare(), seconds=PREPARE_SECONDS_MAX)
+        if failure is not None or component.interrupted:
+            return failure
         if spec.kind is not Kind.EXTERNAL:
             try:
                 self._spawn()
@@ -97,6 +97,19 @@ class Life:
         component.cause = ""
         self._move(component, Event.ANSWER)
         return await self._race(self._watch(), seconds=None)
+
+    async def _prepare(self) -> Failure | None:
+        spec = self._component.spec
+        if spec.data_directory is not None:
+            ended = await end_squatters(
+                spec.data_directory,
+                spec.argv,
+                stop_signal=spec.stop[0].signal,
+                budget_seconds=spec.stop[0].budget_seconds,
+            )
+            if ended:
+                self._around.book.note(spec.name, "leftovers_ended", "warning", pids=list(ended))
+        return await _failure_of(spec.prepare()) if spec.prepare is not None else None
 
     def _spawn(self) -> None:
         component = self._component
@@ -214,7 +227,7 @@ def _has_exited(child: Child | None) -> bool:
     return child is not None and child.exited.done()
 
 
-async def _failure_of(action: Coroutine[object, object, None]) -> Failure | None:
+async def _failure_of(action: Awaitable[None]) -> Failure | None:
     try:
         await action
     except ApplianceError as error:
