@@ -47,7 +47,12 @@ _LEVELS: Final = {
     "CONTEXT": "info",
 }
 # What the server answers to our own probe while it recovers.
-_ACCEPTED_ERRORS: Final = frozenset({"the database system is starting up"})
+_ACCEPTED_ERRORS: Final = frozenset(
+    {
+        "the database system is starting up",
+        "the database system is not yet accepting connections",
+    }
+)
 _COUNT_ROLES: Final = "SELECT count(*) FROM pg_roles WHERE rolname = $1"
 _COUNT_DATABASES: Final = "SELECT count(*) FROM pg_database WHERE datname = $1"
 _CREATE_ROLE: Final = "SELECT format('CREATE ROLE %I LOGIN PASSWORD %L', $1::text, $2::text)"

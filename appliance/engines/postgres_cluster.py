@@ -7,6 +7,7 @@ the folder any more.
 
 import ctypes
 import os
+import pwd
 import shutil
 from pathlib import Path
 from typing import Final
@@ -66,6 +67,8 @@ async def make_cluster(
     """
     making = cluster.parent.parent / f"{cluster.parent.name}.making"
     shutil.rmtree(making, ignore_errors=True)
+    if account is None:
+        _check_listed()
     maker = listed_account() if account is not None else None
     granted: tuple[Passage, ...] = ()
     try:
@@ -90,6 +93,17 @@ async def make_cluster(
     finally:
         revoke_passage(granted)
         shutil.rmtree(making, ignore_errors=True)
+
+
+def _check_listed() -> None:
+    try:
+        pwd.getpwuid(os.geteuid())
+    except KeyError as error:
+        raise MisconfiguredError(
+            "USER_UNLISTED",
+            f"the user id {os.geteuid()} has no entry in /etc/passwd, which PostgreSQL needs once",
+            hint="start as a user with an entry, or as root",
+        ) from error
 
 
 def _initdb(home: Path, making: Path, word: Path, maker: Account | None) -> ProcessSpec:
