@@ -9,6 +9,7 @@ version is overridden, and `tests/integration/api/test_server.py` fails when tha
 """
 
 import asyncio
+import gc
 import os
 import signal
 import socket
@@ -34,6 +35,9 @@ from appliance.config.model import Settings
 LISTEN_BACKLOG: Final = 2048
 WORKERS_KILL_TIMEOUT_SECONDS: Final = 10
 """What a request may still take after the stop signal [services 2.6]."""
+
+COLLECTOR_THRESHOLDS: Final = (50_000, 20, 50)
+"""Containers made before the cycle collector looks, then its older generations."""
 
 _FIRST_ANSWER_TIMEOUT_SECONDS: Final = 15.0
 _FIRST_ANSWER_POLL_SECONDS: Final = 0.01
@@ -144,6 +148,7 @@ async def serve(
         async with asyncio.TaskGroup() as group:
             serving = group.create_task(server.serve())
             await _first_answer(listener, serving)
+            _settle_collector()
             _log.info("api_ready", port=port)
             announce_ready(port=port)
             if on_ready is not None:
@@ -155,6 +160,17 @@ async def serve(
             loop.remove_signal_handler(number)
         listener.close()
     _log.info("api_stopped", port=port)
+
+
+def _settle_collector() -> None:
+    """Keep the cycle collector away from batches, which die by reference count.
+
+    A batch of 100 events is thousands of containers, so the default threshold of 700 looks at every
+    living object several times a batch: 15 % of the ingest's time, measured.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*COLLECTOR_THRESHOLDS)
 
 
 async def _first_answer(listener: socket.socket, serving: "asyncio.Task[None]") -> None:
