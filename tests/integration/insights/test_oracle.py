@@ -58,17 +58,21 @@ def _iso(offset_ms: int) -> str:
 
 _EVENT = st.fixed_dictionaries(
     {
-        "kind": st.sampled_from(["a", "b", "c"]),
+        "kind": st.sampled_from(["a", "a", "b", "c"]),
         "distinct_id": st.sampled_from(["u1", "u2", "u3", "cookieless-1", "cookieless-2"]),
         "session_id": st.just("00000000-0000-4000-8000-000000000001"),
         "occur_time": st.one_of(
-            st.integers(0, 45 * _DAY_MS), st.integers(0, 45 * 24).map(lambda hour: hour * 3_600_000)
+            st.integers(0, 45 * _DAY_MS),
+            st.integers(0, 45 * 24).map(lambda hour: hour * 3_600_000),
+            st.integers(_DAY_MS, 2 * _DAY_MS),
         ).map(_iso),
-        "auto": st.dictionaries(st.sampled_from(["$os", "$country"]), st.sampled_from(_TEXTS)),
-        "custom": st.dictionaries(st.sampled_from(["n", "plan"]), _SLOTS),
+        "auto": st.fixed_dictionaries(
+            {"$os": st.sampled_from(_TEXTS)}, optional={"$country": st.sampled_from(_TEXTS)}
+        ),
+        "custom": st.fixed_dictionaries({"n": _SLOTS}, optional={"plan": _SLOTS}),
     }
 )
-_EVENTS = st.lists(_EVENT, max_size=30)
+_EVENTS = st.one_of(st.lists(_EVENT, max_size=4), st.lists(_EVENT, min_size=15, max_size=40))
 
 _KEYS = st.sampled_from(["n", "plan", "$os", "$mobile", "$nothing"])
 _NUMBERS = st.sampled_from(["5", "-2.5", "1e1", "0"])
@@ -97,7 +101,11 @@ _GROUP = st.builds(
     filters=st.lists(_filters(), min_size=1, max_size=3).map(tuple),
     logic=_LOGIC,
 )
-_GROUPS = st.builds(FilterGroups, groups=st.lists(_GROUP, max_size=2).map(tuple), logic=_LOGIC)
+_GROUPS = st.builds(
+    FilterGroups,
+    groups=st.one_of(st.just([]), st.lists(_GROUP, min_size=1, max_size=2)).map(tuple),
+    logic=_LOGIC,
+)
 
 
 def _queries(kinds, aggregations, filters):
@@ -110,7 +118,9 @@ def _queries(kinds, aggregations, filters):
 
 
 _ANY_QUERY = _queries(
-    ["", "a", "b"], list(Aggregation), st.lists(_filters(), max_size=2).map(tuple)
+    ["", "a", "a", "b"],
+    list(Aggregation),
+    st.one_of(st.just([]), st.lists(_filters(), min_size=1, max_size=2)).map(tuple),
 )
 _COUNTABLE_QUERY = _queries(
     ["a", "b", "c"],
@@ -121,9 +131,14 @@ _COUNTABLE_QUERY = _queries(
 
 @st.composite
 def _ranges(draw, granularity: Granularity) -> TimeRange:
-    days = {Granularity.MINUTE: 0.2, Granularity.HOUR: 13}.get(granularity, 50)
-    start = draw(st.integers(-5 * _DAY_MS, 40 * _DAY_MS))
-    length = draw(st.integers(1, int(days * _DAY_MS)))
+    days = {Granularity.MINUTE: 0.25, Granularity.HOUR: 14}.get(granularity, 50)
+    if draw(st.booleans()):  # wide, and over the crowded second day
+        offset = draw(st.sampled_from([0, 1, 1_800_000, _DAY_MS // 2]))
+        start = _DAY_MS + offset - (0 if days < 1 else _DAY_MS)
+        length = int(days * _DAY_MS)
+    else:
+        start = draw(st.integers(-5 * _DAY_MS, 40 * _DAY_MS))
+        length = draw(st.integers(1, int(days * _DAY_MS)))
     return TimeRange(start_ms=_START_MS + start, end_ms=_START_MS + start + length)
 
 
@@ -147,8 +162,9 @@ def _any_trend(draw) -> InsightSpec:
 @st.composite
 def _rollup_trend(draw) -> InsightSpec:
     keys = draw(st.sampled_from([(), ("$os",), ("$country",)]))
-    first = draw(st.integers(-3, 44))
-    days = draw(st.integers(1, 50))
+    first, days = draw(
+        st.one_of(st.just((0, 46)), st.tuples(st.integers(-3, 44), st.integers(1, 50)))
+    )
     return InsightSpec(
         question=Trends(
             events=tuple(draw(st.lists(_COUNTABLE_QUERY, min_size=1, max_size=3))),
