@@ -62,7 +62,7 @@ class Answering:
         """Send a small result at once; `output` is empty for a statement without a result."""
         self._begin(output, usage)
         self._send(body)
-        self._finish()
+        self._complete()
 
     def stream(self, production: Production, *, output: str, watch: Callable[[], None]) -> None:
         """Send what a statement writes while it runs; raises EngineError before the first byte."""
@@ -89,7 +89,7 @@ class Answering:
         production.wait()
         if production.error is not None:
             self._fail_inside(production.error)
-        self._finish()
+        self._complete()
 
     def _spooled(self, production: Production, pieces: Iterator[bytes], output: str) -> None:
         with tempfile.SpooledTemporaryFile(max_size=SPOOL_BYTES_MAX) as spool:
@@ -101,7 +101,7 @@ class Answering:
             spool.seek(0)
             self._begin(output, production.usage)
             self._copy(spool)
-            self._finish()
+            self._complete()
 
     def _copy(self, source: IO[bytes]) -> None:
         while piece := source.read(PIPE_BYTES):
@@ -149,7 +149,8 @@ class Answering:
             ],
         )
         self._send(error.text(self._banner.version).encode())
-        self._finish()
+        self._complete()
+        self.finish()
 
     def _fail_inside(self, error: EngineError) -> None:
         block = Tagged(tag=self._tag, text=error.text(self._banner.version)).encode()
@@ -204,9 +205,17 @@ class Answering:
             return
         self._exchange.send(self._encoder.compress(body) if self._encoder else body)
 
-    def _finish(self) -> None:
+    def _complete(self) -> None:
+        """Send what the encoder holds; only the end of the body is left."""
         if self._encoder is not None and not (self._request and self._request.method == "HEAD"):
             self._exchange.send(self._encoder.flush())
+
+    def finish(self) -> None:
+        """Tell the client that the answer is over.
+
+        Called when the statement has given back its session and its id: the client may use them again
+        at once.
+        """
         self._exchange.end()
 
 

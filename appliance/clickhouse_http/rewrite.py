@@ -10,12 +10,35 @@ replaced; string literals and everything else stay byte for byte.
 
 from typing import Final
 
-from appliance.clickhouse_http.engine import MARK_SETTING, OWN_STATEMENT
+from appliance.clickhouse_http.engine import MARK_SETTING, OWN_STATEMENT, quote
 from appliance.clickhouse_http.statement import Token, scan
 
 _TABLES: Final = frozenset({"processes", "query_log"})
 _OWN_ID: Final = f"if(Settings['{MARK_SETTING}'] = '', query_id, Settings['{MARK_SETTING}'])"
 _OWN_TEXT: Final = r"replaceRegexpOne(query, '\nINTO OUTFILE \'/proc/self/fd/[0-9]+\' APPEND', '')"
+
+
+_SHOW_CREATE: Final = (
+    "SELECT format('CREATE TABLE system.{{}}\\n(\\n{{}}\\n)\\nENGINE = {{}}', table, "
+    "arrayStringConcat(groupArray(format('    `{{}}` {{}}', name, type)), ',\\n'), "
+    "(SELECT any(engine) FROM system.tables WHERE database = 'system' AND name = {name})) "
+    "AS statement FROM system.columns WHERE database = 'system' AND table = {name} GROUP BY table"
+)
+
+
+def rewrite_show_create(text: str) -> str | None:
+    """A query for what SHOW CREATE TABLE tells of a system table, which chDB keeps no text of."""
+    words = [token.text.strip('`"') for token in scan(text)]
+    lowered = [word.lower() for word in words]
+    if lowered[:3] == ["show", "create", "table"]:
+        words = words[3:]
+    elif lowered[:2] == ["show", "create"]:
+        words = words[2:]
+    else:
+        return None
+    if len(words) != 3 or words[:2] != ["system", "."]:  # noqa: PLR2004 database, dot, table
+        return None
+    return _SHOW_CREATE.format(name=quote(words[2]))
 
 
 def rewrite_ids(text: str) -> str:

@@ -36,7 +36,7 @@ from appliance.clickhouse_http.native_frames import decode_frames
 from appliance.clickhouse_http.produce import Production, Question
 from appliance.clickhouse_http.registry import Registry, Running
 from appliance.clickhouse_http.request import Request
-from appliance.clickhouse_http.rewrite import rewrite_ids, split_kill
+from appliance.clickhouse_http.rewrite import rewrite_ids, rewrite_show_create, split_kill
 from appliance.clickhouse_http.session import Session, Sessions
 from appliance.clickhouse_http.statement import Kind, Plan, is_insert, plan_statement, scan
 from appliance.clickhouse_http.wire import Exchange
@@ -92,7 +92,7 @@ class Runner:
         self._defaults = defaults
 
     def run(self, job: Job, exchange: Exchange, answering: Answering) -> None:
-        """Run the statement of a request and send its answer; raises EngineError."""
+        """Run the statement of a request and send its answer but for the end; raises EngineError."""
         request = job.request
         pieces = iter(()) if job.body_is_form else _decoded(request, exchange)
         plan, rows = _read_statement(request, pieces)
@@ -123,7 +123,10 @@ class Runner:
     def _answer(self, connection: Connection, plan: Plan, job: Job, answering: Answering) -> None:
         request = job.request
         output = plan.format or request.default_format or DEFAULT_FORMAT
-        plan = msgspec.structs.replace(plan, text=rewrite_ids(plan.text))
+        shown = rewrite_show_create(plan.text) if plan.verb == "SHOW" else None
+        plan = msgspec.structs.replace(
+            plan, text=shown or rewrite_ids(plan.text), streamed=plan.streamed or bool(shown)
+        )
         production = Production(
             connection,
             Question(

@@ -238,7 +238,9 @@ class EngineServer:
             with self._admission.admitted():
                 job = _read_job(head, parameters, request, exchange)
                 request = job.request
-                self._runner.run(job, exchange, self._answering(exchange, request))
+                answering = self._answering(exchange, request)
+                self._runner.run(job, exchange, answering)
+            answering.finish()
         except Stopped:
             raise
         except EngineError as error:

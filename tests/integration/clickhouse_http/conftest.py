@@ -49,7 +49,7 @@ def client(engine: EngineProcess) -> Iterator[Client]:
 @pytest.fixture
 def table(engine: EngineProcess, request: pytest.FixtureRequest) -> Iterator[str]:
     """A name for the table of one test; dropped afterwards."""
-    name = "t_" + "".join(c if c.isalnum() else "_" for c in request.node.name)
+    name = "t_" + "".join(c if c.isalnum() else "_" for c in request.node.name)[:100]
     engine.ask(f"DROP TABLE IF EXISTS {name}")
     yield name
     engine.ask(f"DROP TABLE IF EXISTS {name}")

@@ -107,7 +107,9 @@ class EngineProcess:
         return self.process.wait(STOP_SECONDS)
 
 
-def spawn(data_dir: Path, *, ready_fd: int | None = None, password: str = PASSWORD, **options: object) -> subprocess.Popen[bytes]:
+def spawn(
+    data_dir: Path, *, ready_fd: int | None = None, password: str = PASSWORD, **options: object
+) -> subprocess.Popen[bytes]:
     password_file = data_dir.parent / f"{data_dir.name}.password"
     password_file.write_text(password)
     given = {

@@ -320,7 +320,7 @@ def test_totals_and_extremes(engine: EngineProcess) -> None:
     "statement",
     [
         "INSERT INTO {t} VALUES (1, 'a'), (2, 'b;c');",
-        "INSERT INTO {t} (a, s) FORMAT JSONEachRow {{\"a\":1,\"s\":\"x\"}} {{\"a\":2,\"s\":\"y\"}}",
+        'INSERT INTO {t} (a, s) FORMAT JSONEachRow {{"a":1,"s":"x"}} {{"a":2,"s":"y"}}',
         "/* FORMAT */ insert into {t} format TSV\n1\tx\n2\ty\n",
         "INSERT INTO {t} SELECT number + 1, 'FORMAT' FROM numbers(2)",
         "INSERT INTO {t} (s, a) SELECT * FROM (SELECT 'x', number + 1 FROM numbers(2))",
@@ -341,7 +341,9 @@ def test_insert_in_the_text(engine: EngineProcess, table: str, statement: str) -
 def test_insert_from_input_function(engine: EngineProcess, table: str) -> None:
     """A body can be transformed on its way; a bad row refuses all of it."""
     engine.ask(f"CREATE TABLE {table} (a UInt64, s String) ENGINE = MergeTree ORDER BY a")
-    insert = f"INSERT INTO {table} SELECT x * 10, upper(y) FROM input('x UInt8, y String') FORMAT CSV"
+    insert = (
+        f"INSERT INTO {table} SELECT x * 10, upper(y) FROM input('x UInt8, y String') FORMAT CSV"
+    )
     assert engine.ask(b"1,q\n2,r\n", query=insert).status == 200
     assert engine.ask(b"3,q\nbad,r\n", query=insert).status == 400
     assert engine.ask(f"SELECT * FROM {table} ORDER BY a").text == "10\tQ\n20\tR\n"
