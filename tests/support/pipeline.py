@@ -16,6 +16,7 @@ import msgspec
 import nats.js.errors
 
 from appliance.base.clock import SystemClock
+from appliance.base.errors import ApplianceError
 from appliance.base.tasks import poll
 from appliance.base.units import Seconds
 from appliance.config.endpoints import Endpoints, resolve_endpoints
@@ -136,7 +137,10 @@ class Stage:
         """Wait until the tables count so; what they say at the end is the failure's text."""
 
         async def reached() -> bool | None:
-            return await self.counts() == wanted or None
+            try:
+                return await self.counts() == wanted or None
+            except ApplianceError:
+                return None  # an engine that was killed is on its way back
 
         await poll(reached, every_seconds=EVERY_SECONDS, timeout_seconds=WAIT_SECONDS)
         assert await self.counts() == wanted
