@@ -56,6 +56,9 @@ def logs(
             time.sleep(_PAUSE_SECONDS)
     except KeyboardInterrupt:
         return
+    finally:
+        for follower in followers:
+            follower.close()
 
 
 def choose_components(folder: Path, wanted: tuple[str, ...]) -> tuple[str, ...]:
@@ -137,6 +140,10 @@ class Follower:
             self._file.close()
             self._file = self._path.open("rb")
             yield from self._read_open()
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._file.close()
 
     def _read_open(self) -> Iterator[Entry]:
         content = self._partial + self._file.read()

@@ -11,6 +11,7 @@ import os
 import signal
 import ssl
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -138,6 +139,8 @@ async def _get(endpoint: ClickHouseEndpoint, target: str, *, authorised: bool) -
         raise UnavailableError("CLICKHOUSE_UNREADY", "ClickHouse: no HTTP answer") from error
     finally:
         writer.close()
+        with suppress(OSError):
+            await writer.wait_closed()
     status = head.split(b" ", 2)[1:2]
     if status != [b"200"]:
         said = body.decode("utf-8", "replace").strip().splitlines()[:1]
@@ -152,5 +155,5 @@ def _external_spec(settings: Settings) -> ProcessSpec:
         await check_clickhouse(endpoint)
 
     return ProcessSpec(
-        name=NAME, kind=Kind.EXTERNAL, probe=probe, ready_seconds_max=30.0, version="external"
+        name=NAME, kind=Kind.EXTERNAL, probe=probe, ready_seconds_max=5.0, version="external"
     )

@@ -114,7 +114,7 @@ def nats_spec(place: Place) -> ProcessSpec:
 def render_config(place: Place, password: str) -> str:
     """The configuration file of the server."""
     folder = place.folders.nats
-    limit = place.settings.nats.store_bytes_max or store_bytes(folder)
+    limit = int(place.settings.nats.store_bytes_max or store_bytes(folder))
     assert password.isalnum(), "the generated password needs no quoting"
     return f"""\
 # Written at every start; settings belong into appliance.toml.
@@ -215,5 +215,5 @@ def _external_spec(settings: Settings) -> ProcessSpec:
         await check_external_nats(endpoint)
 
     return ProcessSpec(
-        name=NAME, kind=Kind.EXTERNAL, probe=probe, ready_seconds_max=30.0, version="external"
+        name=NAME, kind=Kind.EXTERNAL, probe=probe, ready_seconds_max=5.0, version="external"
     )

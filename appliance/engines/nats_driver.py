@@ -26,7 +26,7 @@ class _Client(Protocol):
     async def close(self) -> None: ...
 
 
-_connect = cast("Callable[..., Awaitable[_Client]]", nats.connect)  # pyright: ignore[reportUnknownMemberType] the driver has no types
+_connect = cast("Callable[..., Awaitable[_Client]]", nats.connect)
 
 
 async def check_external_nats(endpoint: NatsEndpoint) -> None:

@@ -5,6 +5,7 @@ password. It exists because the full client costs the supervisor 0.4 s and 25 MB
 """
 
 import asyncio
+from contextlib import suppress
 from typing import Final
 
 import msgspec
@@ -62,6 +63,8 @@ async def ask_nats(door: NatsDoor, subject: str, payload: bytes = b"") -> bytes:
         return await _read_answer(reader)
     finally:
         writer.close()
+        with suppress(OSError):
+            await writer.wait_closed()
 
 
 async def _expect(reader: asyncio.StreamReader, start: bytes) -> bytes:

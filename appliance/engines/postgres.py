@@ -257,5 +257,5 @@ def _external_spec(settings: Settings) -> ProcessSpec:
             ) from error
 
     return ProcessSpec(
-        name=NAME, kind=Kind.EXTERNAL, probe=probe, ready_seconds_max=30.0, version="external"
+        name=NAME, kind=Kind.EXTERNAL, probe=probe, ready_seconds_max=5.0, version="external"
     )

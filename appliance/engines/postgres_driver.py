@@ -41,7 +41,7 @@ class _Connect(Protocol):
     ) -> Awaitable[PostgresConnection]: ...
 
 
-_connect = cast("_Connect", asyncpg.connect)  # pyright: ignore[reportUnknownMemberType] the driver has no types
+_connect = cast("_Connect", asyncpg.connect)
 
 
 @asynccontextmanager

@@ -2,7 +2,7 @@
 
 Invariant: nothing outside the data directory is made readable: at most the right to *pass through*
 a closed folder on the way is granted, to this one account, as an access control entry. See
-`docs/decisions/0010-engines-without-root.md` for the alternatives.
+`docs/decisions/0005-engines-without-root.md` for the alternatives.
 """
 
 import errno
