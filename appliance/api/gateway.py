@@ -42,7 +42,8 @@ SAFETY_HEADERS: Final[Headers] = [
 _TRAILERS: Final = "http.response.trailers"
 _STATUS_CODES: Final[dict[int, Code]] = {503: Code.UNAVAILABLE, 429: Code.RESOURCE_EXHAUSTED}
 _NO_TRAILERS: Final = (
-    "this listener has no HTTP trailers, which gRPC needs; use Connect or gRPC-Web"
+    "this port has no HTTP trailers, which gRPC needs; use Connect, gRPC-Web, or the port that "
+    "the setting api.grpc_port opens"
 )
 
 _log = structlog.get_logger()

@@ -88,7 +88,10 @@ def open_listener(settings: Settings) -> socket.socket:
         listener = socket.socket(fileno=descriptor)
         listener.settimeout(0)
         return listener
-    host, port = settings.api.host, settings.api.port
+    return _bind(settings.api.host, settings.api.port, setting="api.port")
+
+
+def _bind(host: str, port: int, *, setting: str) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     try:
@@ -101,7 +104,7 @@ def open_listener(settings: Settings) -> socket.socket:
         raise UnmetError(
             "ADDRESS_NOT_AVAILABLE",
             f"cannot listen on {host} port {port}: {error.strerror}",
-            hint="stop whatever uses it or set api.port",
+            hint=f"stop whatever uses it or set {setting}",
         ) from error
     return listener
 
@@ -137,16 +140,20 @@ async def serve(
     Raises UnmetError when the address is taken and UnavailableError when nothing answers in time.
     """
     listener = open_listener(settings)
-    server = _Granian(
-        create_app(services, settings), listener, requests_max=settings.api.requests_max
-    )
+    grpc = None
+    if settings.api.grpc_port is not None:
+        grpc = _bind(settings.api.host, settings.api.grpc_port, setting="api.grpc_port")
+    app = create_app(services, settings)
+    server = _Granian(app, listener, requests_max=settings.api.requests_max)
     port = int(listener.getsockname()[1])
+    stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, server.stop)
+        loop.add_signal_handler(number, stopping.set)
     try:
         async with asyncio.TaskGroup() as group:
             serving = group.create_task(server.serve())
+            group.create_task(_stop_in_order(app, grpc, stopping, server))
             await _first_answer(listener, serving)
             _settle_collector()
             _log.info("api_ready", port=port)
@@ -160,6 +167,18 @@ async def serve(
             loop.remove_signal_handler(number)
         listener.close()
     _log.info("api_stopped", port=port)
+
+
+async def _stop_in_order(
+    app: ASGIApp, grpc: socket.socket | None, stopping: asyncio.Event, server: _Granian
+) -> None:
+    """Serve gRPC, if asked for, until the stop; then stop Granian, which closes the services."""
+    if grpc is not None:
+        from appliance.api.grpc_listener import serve_grpc  # noqa: PLC0415 10 MB that few need
+
+        await serve_grpc(app, grpc, stopping)
+    await stopping.wait()
+    server.stop()
 
 
 def _settle_collector() -> None:

@@ -69,6 +69,14 @@ class ApiSettings(Section, frozen=True, kw_only=True):
             extra=_env("PUG_SERVER_PORT"),
         ),
     ] = 8080
+    grpc_port: Annotated[
+        int | None,
+        Meta(
+            description="TCP port of native gRPC (HTTP/2 without TLS); unset: none, "
+            "0 lets the system choose",
+            extra=_env("PUG_GRPC_PORT"),
+        ),
+    ] = None
     cors_origins: Annotated[
         tuple[Annotated[str, Meta(min_length=1)], ...],
         Meta(

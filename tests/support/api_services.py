@@ -171,7 +171,8 @@ def api_process(
 def main(arguments: list[str]) -> None:
     """Serve until told to stop.
 
-    `--unchecked` skips the rules, to measure the face alone; `--stores FOLDER` puts the real
+    `--unchecked` skips the rules, to measure the face alone; `--grpc PORT` opens the port of native
+    gRPC; `--stores FOLDER` puts the real
     services of the installation in FOLDER behind the faces.
     """
     configure_logging(component="api", readable=False)
@@ -181,7 +182,10 @@ def main(arguments: list[str]) -> None:
     services = MemoryServices()
     services.ingest.keep = False
     services.ingest.check = "--unchecked" not in arguments
-    run(Settings(api=ApiSettings(host="127.0.0.1", port=0)), services)
+    grpc_port = None
+    if "--grpc" in arguments:
+        grpc_port = int(arguments[arguments.index("--grpc") + 1])
+    run(Settings(api=ApiSettings(host="127.0.0.1", port=0, grpc_port=grpc_port)), services)
 
 
 if __name__ == "__main__":

@@ -69,6 +69,55 @@ async def test_client_of_the_library(
     ]
 
 
+@pytest.fixture(scope="module")
+def grpc_port() -> Generator[int]:
+    with socket.create_server(("127.0.0.1", 0)) as reserved:
+        number = int(reserved.getsockname()[1])
+    with api_process("--grpc", str(number)):
+        yield number
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("codec", [None, proto_json_codec()], ids=["proto", "json"])
+async def test_grpc_on_its_port(grpc_port: int, codec: object, packed: bool):
+    """Native gRPC over h2c: success, refusal with details, a stream's error."""
+    address = f"http://127.0.0.1:{grpc_port}"
+    async with HTTPTransport(http_version=HTTPVersion.HTTP2) as transport:
+        http = Client(transport)
+        client = EventsServiceClient(
+            address,
+            http_client=http,
+            protocol=ProtocolType.GRPC,
+            codec=codec,  # type: ignore[arg-type]
+            send_compression=GzipCompression() if packed else None,
+        )
+        answer = await client.batch_create(BATCH, headers=PUBLIC)
+        assert (answer.accepted, answer.dropped) == (2, 0)
+        with pytest.raises(ConnectError) as refusal:
+            await client.batch_create(BATCH)
+        assert refusal.value.code is Code.UNAUTHENTICATED
+        assert len(refusal.value.details) == 2
+        profiles = ProfilesServiceClient(address, http_client=http, protocol=ProtocolType.GRPC)
+        with pytest.raises(ConnectError) as refusal:
+            async for _ in profiles.list(ListRequest(), headers=PRIVATE):
+                pass
+        assert refusal.value.code is Code.UNIMPLEMENTED
+
+
+async def test_grpc_deadline(grpc_port: int):
+    """`Grpc-Timeout` ends the work [services 2.1]."""
+    slow = BatchCreateRequest.from_json(json.dumps({"events": [event(kind="slow")]}))
+    async with HTTPTransport(http_version=HTTPVersion.HTTP2) as transport:
+        client = EventsServiceClient(
+            f"http://127.0.0.1:{grpc_port}",
+            http_client=Client(transport),
+            protocol=ProtocolType.GRPC,
+        )
+        with pytest.raises(ConnectError) as refusal:
+            await client.batch_create(slow, headers={**PUBLIC, "grpc-timeout": "50m"})
+        assert refusal.value.code is Code.DEADLINE_EXCEEDED
+
+
 async def test_grpc_is_refused_in_its_own_words(port: int):
     """This server has no trailers; a gRPC client learns that before anything is stored."""
     async with HTTPTransport(http_version=HTTPVersion.HTTP2) as transport:
