@@ -1,7 +1,7 @@
 """Sends what a statement produced.
 
-Invariant: the status line leaves only when the first megabyte (or the end) of the result is there, so
-an early failure has its own status; a later failure stands in the body behind the tag that the
+Invariant: the status line leaves only when the first megabyte (or the end) of the result is there,
+so an early failure has its own status; a later failure stands in the body behind the tag that the
 headers announced, and the connection then ends without a proper end of body.
 """
 
@@ -108,7 +108,7 @@ class Answering:
             self._send(piece)
 
     def _pieces(self, production: Production, watch: Callable[[], None]) -> Iterator[bytes]:
-        """What the statement writes; an empty piece means that the first bytes have waited long enough."""
+        """What the statement writes; an empty piece: the first bytes waited long enough."""
         poll = select.poll()
         poll.register(production.descriptor, select.POLLIN)
         poll.register(self._exchange.fileno(), select.POLLRDHUP)
@@ -136,7 +136,7 @@ class Answering:
         return max(0.0, instant - self._clock.monotonic_seconds()) * 1000
 
     def fail(self, error: EngineError) -> None:
-        """Send an error; with headers sent already it goes into the body and ends the connection."""
+        """Send an error; after the headers it goes into the body and ends the connection."""
         if self._exchange.headers_sent:
             self._fail_inside(error)
         self._exchange.start(
@@ -213,8 +213,8 @@ class Answering:
     def finish(self) -> None:
         """Tell the client that the answer is over.
 
-        Called when the statement has given back its session and its id: the client may use them again
-        at once.
+        Called when the statement has given back its session and its id: the client may use them
+        again at once.
         """
         self._exchange.end()
 

@@ -8,17 +8,13 @@ import bz2
 import lzma
 import zlib
 from collections.abc import Callable, Iterator
-from typing import Final, Protocol
+from typing import Final, Protocol, cast
 
+import brotli
 import lz4.frame
 import zstandard
 
 from appliance.clickhouse_http.errors import Codes, EngineError
-
-try:
-    import brotli
-except ImportError:  # the package is optional; without it `br` is neither offered nor accepted
-    brotli = None
 
 PIECE_BYTES: Final = 1 << 20
 _ZSTD_WINDOW_BYTES_MAX: Final = 128 << 20
@@ -27,16 +23,48 @@ _ZSTD_WINDOW_BYTES_MAX: Final = 128 << 20
 class Encoder(Protocol):
     """Compresses an answer."""
 
+    def compress(self, data: bytes, /) -> bytes: ...
+    def flush(self) -> bytes: ...
+
+
+class _Lz4Context(Protocol):
+    def begin(self) -> bytes: ...
     def compress(self, data: bytes) -> bytes: ...
     def flush(self) -> bytes: ...
 
 
+class _BrotliContext(Protocol):
+    def process(self, data: bytes) -> bytes: ...
+    def finish(self) -> bytes: ...
+    def is_finished(self) -> bool: ...
+
+
+class _Lz4(Protocol):
+    """The part of `lz4.frame` that is used; the package has no types."""
+
+    def LZ4FrameCompressor(self, *, block_linked: bool) -> _Lz4Context: ...  # noqa: N802
+    def LZ4FrameDecompressor(self) -> "_Decoder": ...  # noqa: N802
+
+
+class _Brotli(Protocol):
+    """The part of `brotli` that is used; the package has no types."""
+
+    error: type[Exception]
+
+    def Compressor(self, *, quality: int) -> _BrotliContext: ...  # noqa: N802
+    def Decompressor(self) -> _BrotliContext: ...  # noqa: N802
+
+
+_LZ4: Final = cast("_Lz4", lz4.frame)
+_BROTLI: Final = cast("_Brotli", brotli)
+
+
 class _Lz4Encoder:
     def __init__(self, _level: int) -> None:
-        self._context = lz4.frame.LZ4FrameCompressor(block_linked=False)
+        self._context = _LZ4.LZ4FrameCompressor(block_linked=False)
         self._head = self._context.begin()
 
-    def compress(self, data: bytes) -> bytes:
+    def compress(self, data: bytes, /) -> bytes:
         head, self._head = self._head, b""
         return head + self._context.compress(data)
 
@@ -47,9 +75,9 @@ class _Lz4Encoder:
 
 class _BrotliEncoder:
     def __init__(self, level: int) -> None:
-        self._context = brotli.Compressor(quality=level)
+        self._context = _BROTLI.Compressor(quality=level)
 
-    def compress(self, data: bytes) -> bytes:
+    def compress(self, data: bytes, /) -> bytes:
         return self._context.process(data)
 
     def flush(self) -> bytes:
@@ -77,7 +105,7 @@ def _bzip2(level: int) -> Encoder:
 
 
 _ENCODERS: Final[dict[str, Callable[[int], Encoder]]] = {
-    **({"br": _BrotliEncoder} if brotli is not None else {}),
+    "br": _BrotliEncoder,
     "zstd": _zstd,
     "lz4": _Lz4Encoder,
     "gzip": _gzip,
@@ -110,8 +138,8 @@ def make_encoder(name: str, level: int | None = None) -> Encoder:
 
 
 class _Decoder(Protocol):
-    unused_data: bytes
-
+    @property
+    def unused_data(self) -> bytes: ...
     @property
     def eof(self) -> bool: ...
     def decompress(self, data: bytes, /) -> bytes: ...
@@ -124,7 +152,7 @@ def _decoder(name: str) -> Callable[[], _Decoder] | None:
         "zstd": lambda: zstandard.ZstdDecompressor(
             max_window_size=_ZSTD_WINDOW_BYTES_MAX
         ).decompressobj(),
-        "lz4": lz4.frame.LZ4FrameDecompressor,
+        "lz4": _LZ4.LZ4FrameDecompressor,
         "xz": lzma.LZMADecompressor,
         "bz2": bz2.BZ2Decompressor,
     }
@@ -137,7 +165,7 @@ def decode(name: str, pieces: Iterator[bytes]) -> Iterator[bytes]:
         yield from pieces
         return
     try:
-        if name == "br" and brotli is not None:
+        if name == "br":
             yield from _decode_brotli(pieces)
             return
         factory = _decoder(name)
@@ -173,11 +201,11 @@ def _decode_frames(factory: Callable[[], _Decoder], pieces: Iterator[bytes]) -> 
 
 
 def _decode_brotli(pieces: Iterator[bytes]) -> Iterator[bytes]:
-    decoder = brotli.Decompressor()
+    decoder = _BROTLI.Decompressor()
     for piece in pieces:
         try:
             plain = decoder.process(piece)
-        except brotli.error as error:
+        except _BROTLI.error as error:
             raise _broken("br") from error
         if plain:
             yield plain

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final, Protocol, cast
 
 import msgspec
-from chdb import _chdb  # pyright: ignore[reportPrivateUsage] the only door without result wrappers
+from chdb import _chdb
 
 from appliance.base.files import FileLock, ensure_folder, write_atomic
 from appliance.clickhouse_http.errors import EngineError, parse_engine_error
@@ -50,6 +50,12 @@ class _Handle(Protocol):
     def insert_done(self, stream: object) -> _Result: ...
     def insert_cancel(self, stream: object) -> None: ...
     def close(self) -> None: ...
+
+
+class _Module(Protocol):
+    """The part of chDB's extension module that is used; its stub leaves it out."""
+
+    def connect(self, target: str) -> _Handle: ...
 
 
 class Usage(msgspec.Struct, frozen=True, kw_only=True):
@@ -210,7 +216,7 @@ class Engine:
 
 
 def _open(target: str) -> _Handle:
-    return cast("_Handle", _chdb.connect(target))
+    return cast("_Module", _chdb).connect(target)
 
 
 def _usage(result: _Result) -> Usage:

@@ -5,6 +5,7 @@ Invariant: a table's bytes are kept on disk beyond a small size and inserted a p
 
 import tempfile
 from collections.abc import Iterator, Mapping
+from email.message import Message
 from itertools import pairwise
 from typing import IO, Final
 
@@ -38,8 +39,7 @@ class Form(msgspec.Struct, frozen=True, kw_only=True):
 
 def read_form(content_type: str, pieces: Iterator[bytes]) -> Form:
     """Decode a multipart body; raises EngineError when it is malformed."""
-    _, options = multipart.parse_options_header(content_type)
-    boundary = options.get("boundary", "")
+    boundary = _boundary(content_type)
     if not boundary:
         raise EngineError(Codes.BAD_ARGUMENTS, "Bad form: no boundary")
     parser = multipart.PushMultipartParser(
@@ -55,6 +55,13 @@ def read_form(content_type: str, pieces: Iterator[bytes]) -> Form:
     except multipart.MultipartError as error:
         raise EngineError(Codes.BAD_ARGUMENTS, f"Bad form: {error}") from error
     return form
+
+
+def _boundary(content_type: str) -> str:
+    """The boundary parameter of a multipart content type; empty when there is none."""
+    message = Message()
+    message["Content-Type"] = content_type
+    return message.get_boundary("")
 
 
 def _collect(parser: multipart.PushMultipartParser, pieces: Iterator[bytes], form: Form) -> None:
@@ -80,16 +87,17 @@ def _until_closed(pieces: Iterator[bytes]) -> Iterator[bytes]:
 
 def _keep(form: Form, segment: multipart.MultipartSegment, target: IO[bytes]) -> None:
     target.seek(0)
+    name = segment.name or ""
     if segment.filename is not None:
         if len(form.uploads) >= _FILES_MAX:
             raise EngineError(Codes.BAD_ARGUMENTS, "Bad form: too many tables")
-        form.uploads.append(Upload(name=segment.name, rows=target))
+        form.uploads.append(Upload(name=name, rows=target))
         return
     value = target.read(_FIELD_BYTES_MAX + 1)
     target.close()
     if len(value) > _FIELD_BYTES_MAX:
-        raise EngineError(Codes.BAD_ARGUMENTS, f"Bad form: field {segment.name} is too large")
-    form.fields[segment.name] = value.decode("latin-1")
+        raise EngineError(Codes.BAD_ARGUMENTS, f"Bad form: field {name} is too large")
+    form.fields[name] = value.decode("latin-1")
 
 
 def own_settings(uploads: list[Upload], settings: Mapping[str, str]) -> dict[str, str]:

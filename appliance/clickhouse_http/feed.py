@@ -1,7 +1,7 @@
 """Gives the engine a body as a file that can be read once.
 
-Invariant: a body that does not arrive whole never commits: the query is killed before the end of the
-file is shown to it.
+Invariant: a body that does not arrive whole never commits: the query is killed before the end of
+the file is shown to it.
 """
 
 import os

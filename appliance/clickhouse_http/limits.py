@@ -1,11 +1,11 @@
 """How much runs at once.
 
-Invariant: never more than `queries_max` statements run and never more than a fixed number wait, each
-for a bounded time; whoever does not fit is told TOO_MANY_SIMULTANEOUS_QUERIES and may retry.
+Invariant: never more than `queries_max` statements run and never more than a fixed number wait,
+each for a bounded time; whoever does not fit is told TOO_MANY_SIMULTANEOUS_QUERIES and may retry.
 """
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Final
 
@@ -25,7 +25,7 @@ class Admission:
         self._queries_max = queries_max
 
     @contextmanager
-    def admitted(self) -> Iterator[None]:
+    def admitted(self) -> Generator[None]:
         """Hold a slot; raises EngineError 202 when none becomes free in time."""
         if not self._slots.acquire(blocking=False):
             self._wait()

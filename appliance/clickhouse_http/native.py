@@ -3,8 +3,8 @@
 chDB always writes Native as for clients without a version: no block header and no time zone in the
 name of a plain DateTime column. Clients that send a version expect both.
 
-Invariant: only header bytes are touched; a type name is replaced only where the bytes around it prove
-that it is one (name before, column data and the next name after), never inside values.
+Invariant: only header bytes are touched; a type name is replaced only where the bytes around it
+prove that it is one (name before, column data and the next name after), never inside values.
 """
 
 from collections.abc import Sequence

@@ -6,11 +6,13 @@ claim more than a fixed size. Layout: 16 bytes CityHash 1.0.2, then method, both
 
 import struct
 from collections.abc import Iterator
-from typing import Final
+from typing import Final, Protocol, cast
 
 import lz4.block
 import zstandard
-from clickhouse_cityhash.cityhash import CityHash128
+from clickhouse_cityhash import (
+    cityhash,  # pyright: ignore[reportAttributeAccessIssue, reportUnknownVariableType] compiled
+)
 
 from appliance.clickhouse_http.errors import Codes, EngineError
 
@@ -23,9 +25,27 @@ _FRAME_BYTES: Final = 1 << 20
 _FRAME_BYTES_MAX: Final = 1 << 30
 
 
+class _Lz4(Protocol):
+    """The part of `lz4.block` that is used; the package has no types."""
+
+    LZ4BlockError: type[Exception]
+
+    def compress(self, data: bytes, *, store_size: bool) -> bytes: ...
+    def decompress(self, data: bytes, *, uncompressed_size: int) -> bytes: ...
+
+
+class _CityHash(Protocol):
+    """The part of `clickhouse_cityhash` that is used; the package has no types."""
+
+    def CityHash128(self, data: bytes, /) -> int: ...  # noqa: N802
+
+
+_LZ4_BLOCK: Final = cast("_Lz4", lz4.block)
+_CITYHASH: Final = cast("_CityHash", cityhash)
+
+
 def _checksum(frame: bytes) -> bytes:
-    value: int = CityHash128(frame)
-    raw = value.to_bytes(_CHECKSUM_BYTES, "little")
+    raw = _CITYHASH.CityHash128(frame).to_bytes(_CHECKSUM_BYTES, "little")
     # The package numbers the halves the other way round than the engine writes them.
     return raw[8:] + raw[:8]
 
@@ -36,7 +56,7 @@ class FrameEncoder:
     def __init__(self) -> None:
         self._held = bytearray()
 
-    def compress(self, data: bytes) -> bytes:
+    def compress(self, data: bytes, /) -> bytes:
         self._held += data
         if len(self._held) < _FRAME_BYTES:
             return b""
@@ -52,7 +72,7 @@ class FrameEncoder:
 
     @staticmethod
     def _frame(plain: bytes) -> bytes:
-        packed = lz4.block.compress(plain, store_size=False)
+        packed = _LZ4_BLOCK.compress(plain, store_size=False)
         frame = _HEADER.pack(_LZ4, len(packed) + _HEADER.size, len(plain)) + packed
         return _checksum(frame) + frame
 
@@ -88,10 +108,10 @@ def _open(whole: bytes) -> bytes:
     packed = frame[_HEADER.size :]
     try:
         if method == _LZ4:
-            return lz4.block.decompress(packed, uncompressed_size=plain_size)
+            return _LZ4_BLOCK.decompress(packed, uncompressed_size=plain_size)
         if method == _ZSTD:
             return zstandard.ZstdDecompressor().decompress(packed, max_output_size=plain_size)
-    except (lz4.block.LZ4BlockError, zstandard.ZstdError) as error:
+    except (_LZ4_BLOCK.LZ4BlockError, zstandard.ZstdError) as error:
         raise EngineError(Codes.CANNOT_DECOMPRESS, "Cannot decompress a block") from error
     if method == _NONE:
         return packed

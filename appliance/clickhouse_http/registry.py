@@ -1,6 +1,7 @@
 """The statements that run now, by the id their client gave them.
 
-Invariant: a killed insert never reports success: chDB ends it quietly, so the mark made here decides.
+Invariant: a killed insert never reports success: chDB ends it quietly, so the mark made here
+decides.
 """
 
 import threading

@@ -186,6 +186,6 @@ def _session_seconds(text: str) -> int:
         raise EngineError(
             Codes.INVALID_SESSION_TIMEOUT,
             f"Session timeout '{seconds}' is larger than max_session_timeout: "
-            f"{_SESSION_SECONDS_MAX}. Maximum session timeout could be modified in configuration file",
+            f"{_SESSION_SECONDS_MAX}",
         )
     return seconds

@@ -1,13 +1,14 @@
 """Shows clients their own query ids.
 
-chDB numbers every query itself; the client's id travels in a setting (`engine.MARK_SETTING`). Where a
-statement reads the process list or the query log, or kills by id, the setting is put in the place of
-the column.
+chDB numbers every query itself; the client's id travels in a setting (`engine.MARK_SETTING`).
+Where a statement reads the process list or the query log, or kills by id, the setting is put in the
+place of the column.
 
 Invariant: only table names after FROM or JOIN and the column name in a KILL QUERY condition are
 replaced; string literals and everything else stay byte for byte.
 """
 
+from itertools import pairwise
 from typing import Final
 
 from appliance.clickhouse_http.engine import MARK_SETTING, OWN_STATEMENT, quote
@@ -23,6 +24,12 @@ _SHOW_CREATE: Final = (
     "arrayStringConcat(groupArray(format('    `{{}}` {{}}', name, type)), ',\\n'), "
     "(SELECT any(engine) FROM system.tables WHERE database = 'system' AND name = {name})) "
     "AS statement FROM system.columns WHERE database = 'system' AND table = {name} GROUP BY table"
+)
+
+_SHOWN: Final = (  # filled with our own constants only
+    "(SELECT * REPLACE ({replaced}) FROM system.{table} WHERE NOT startsWith(query, '"  # noqa: S608
+    + OWN_STATEMENT
+    + "'))"
 )
 
 
@@ -63,8 +70,7 @@ def rewrite_ids(text: str) -> str:
             replaced = f"{_OWN_ID} AS query_id, {_OWN_TEXT} AS query"
             pieces += (
                 text[done : system.start],
-                f"(SELECT * REPLACE ({replaced}) FROM system.{name}"
-                f" WHERE NOT startsWith(query, '{OWN_STATEMENT}'))",
+                _SHOWN.format(replaced=replaced, table=name),
             )
             done = table.end
             if not _has_alias(tokens, index + 3):
@@ -92,8 +98,9 @@ def _rewrite_kill(text: str, tokens: list[Token]) -> str:
         return text
     pieces: list[str] = []
     done = 0
-    for token in tokens:
-        if token.kind in {"word", "quoted"} and token.text.strip('`"') == "query_id":
+    for before, token in pairwise(tokens):
+        # A brace before the name makes it a parameter.
+        if before.text != "{" and token.text.strip('`"') == "query_id":
             pieces += (text[done : token.start], _OWN_ID)
             done = token.end
     pieces.append(text[done:])
@@ -101,7 +108,7 @@ def _rewrite_kill(text: str, tokens: list[Token]) -> str:
 
 
 def split_kill(text: str) -> str | None:
-    """The condition of a rewritten KILL QUERY, or None when it kills something else or only tests."""
+    """The condition of a rewritten KILL QUERY; None when it kills something else or only tests."""
     tokens = scan(text)
     where = next((t for t in tokens if t.depth == 0 and t.upper == "WHERE"), None)
     if where is None or tokens[1].upper != "QUERY" or tokens[-1].upper == "TEST":

@@ -4,7 +4,7 @@ Invariant: whatever happens, the statement has ended in the engine, its slot is 
 connection is closed (or its session given back) before the next request of this client is read.
 """
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from typing import Final
 
@@ -62,6 +62,10 @@ _READING: Final = frozenset(
 )
 _TELLING: Final = frozenset({"KILL", "BACKUP", "RESTORE", "OPTIMIZE"})
 """Statements that are no queries but have a result, be it empty."""
+_MARKED: Final = (
+    f"SELECT Settings['{MARK_SETTING}'] FROM system.processes WHERE " + "{condition}"  # noqa: S608 the client's own condition
+)
+_CHANGED: Final = "SELECT name, value FROM system.settings WHERE changed AND name IN ({names})"
 _DEADLINE_SETTING: Final = "max_execution_time"
 
 
@@ -92,7 +96,7 @@ class Runner:
         self._defaults = defaults
 
     def run(self, job: Job, exchange: Exchange, answering: Answering) -> None:
-        """Run the statement of a request and send its answer but for the end; raises EngineError."""
+        """Run a request's statement and send its answer but for the end; raises EngineError."""
         request = job.request
         pieces = iter(()) if job.body_is_form else _decoded(request, exchange)
         plan, rows = _read_statement(request, pieces)
@@ -209,8 +213,7 @@ class Runner:
         if condition is None:
             return
         found = connection.run(
-            f"SELECT Settings['{MARK_SETTING}'] FROM system.processes WHERE {condition} "
-            "FORMAT TSVRaw".encode("latin-1")
+            _MARKED.format(condition=condition).encode("latin-1"), output="TSVRaw"
         )
         for name in found.body.decode().splitlines():
             running = self._registry.find(name)
@@ -259,7 +262,7 @@ class Runner:
         return {**self._defaults, **request.settings, MARK_SETTING: request.query_id}
 
     @contextmanager
-    def _connected(self, job: Job, plan: Plan) -> Iterator[Connection]:
+    def _connected(self, job: Job, plan: Plan) -> Generator[Connection]:
         request = job.request
         if request.session_id:
             with self._in_session(job, plan) as connection:
@@ -286,7 +289,7 @@ class Runner:
             connection.set_values({"readonly": readonly})
 
     @contextmanager
-    def _in_session(self, job: Job, plan: Plan) -> Iterator[Connection]:
+    def _in_session(self, job: Job, plan: Plan) -> Generator[Connection]:
         """Use a session's connection and leave it as its own statements made it."""
         request = job.request
         session = self._sessions.take(request.session_id, must_exist=request.session_must_exist)
@@ -314,8 +317,7 @@ def _remember(session: Session, settings: dict[str, str]) -> dict[str, str | Non
         return dict.fromkeys(settings)
     names = ", ".join(quote(name) for name in settings)
     answer = session.connection.run(
-        f"SELECT name, value FROM system.settings WHERE changed AND name IN ({names})".encode(),
-        output="JSONCompactEachRow",
+        _CHANGED.format(names=names).encode(), output="JSONCompactEachRow"
     )
     rows = (msgspec.json.decode(line, type=tuple[str, str]) for line in answer.body.splitlines())
     changed = dict(rows)
@@ -401,7 +403,7 @@ def _nothing() -> None:
 
 
 def _refuse_own_deadline(plan: Plan) -> None:
-    """ChDB ends an insert that is out of time without an error, so only our own deadline is safe."""
+    """Only our own deadline is safe: chDB ends an insert that is out of time without an error."""
     if any(token.text == _DEADLINE_SETTING for token in scan(plan.text)):
         raise EngineError(
             Codes.NOT_IMPLEMENTED,

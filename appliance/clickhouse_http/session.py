@@ -1,7 +1,7 @@
 """Sessions: a connection that outlives one request, with its temporary tables and settings.
 
-Invariant: one request at a time uses a session, a second one is told SESSION_IS_LOCKED; a session that
-nobody used for its time is closed; their number is bounded.
+Invariant: one request at a time uses a session, a second one is told SESSION_IS_LOCKED; a session
+that nobody used for its time is closed; their number is bounded.
 """
 
 import threading

@@ -65,8 +65,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
     `text` has no FORMAT clause and no data; `tail` is what followed FORMAT (a SETTINGS clause).
     `format` is empty when the statement names none. For an INSERT with inline rows `data_start` is
-    the offset in the original text where the rows begin. `input_span` is where `input(` stands in an
-    INSERT … SELECT … FROM input(…), whose rows come from the body.
+    the offset in the original text where the rows begin. `input_span` is where `input(` stands in
+    an INSERT … SELECT … FROM input(…), whose rows come from the body.
     """
 
     kind: Kind

@@ -1,7 +1,7 @@
 """HTTP/1.1 on one blocking socket.
 
-Invariant: bytes move in pieces of bounded size and never faster than the peer takes them; a peer that
-stays silent longer than the time limit loses its connection. h11 keeps the protocol right.
+Invariant: bytes move in pieces of bounded size and never faster than the peer takes them; a peer
+that stays silent longer than the time limit loses its connection. h11 keeps the protocol right.
 """
 
 import select

@@ -1,15 +1,18 @@
 """clickhouse-connect, unchanged, against the engine."""
 
 import asyncio
+import gzip
 import io
 from collections.abc import AsyncIterator, Iterator
 
 import clickhouse_connect
+import lz4.frame
 import numpy as np
 import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pytest
+import zstandard
 from clickhouse_connect import dbapi
 from clickhouse_connect.driver.asyncclient import AsyncClient
 from clickhouse_connect.driver.client import Client
@@ -139,11 +142,6 @@ def test_inserts_of_every_shape(client: Client, table: str) -> None:
 
 @pytest.mark.parametrize("encoding", ["gzip", "zstd", "lz4"])
 def test_raw_insert_of_a_compressed_file(client: Client, table: str, encoding: str) -> None:
-    import gzip
-
-    import lz4.frame
-    import zstandard
-
     pack = {"gzip": gzip.compress, "zstd": zstandard.compress, "lz4": lz4.frame.compress}[encoding]
     client.command(f"CREATE TABLE {table} (a Int64) ENGINE MergeTree ORDER BY a")
     client.raw_insert(table, ["a"], io.BytesIO(pack(b"1\n2\n")), fmt="TSV", compression=encoding)

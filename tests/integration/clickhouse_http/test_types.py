@@ -1,6 +1,6 @@
 """Every column type, through the driver, in and out."""
 
-import datetime
+import datetime as dt
 import ipaddress
 import uuid
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ _SETTINGS = {
     "allow_experimental_bfloat16_type": 1,
     "allow_experimental_qbit_type": 1,
 }
-_MOMENT = datetime.datetime(2024, 5, 6, 7, 8, 9)
+_MOMENT = dt.datetime(2024, 5, 6, 7, 8, 9)  # noqa: DTZ001 the driver gives naive UTC
 
 
 @pytest.fixture(scope="module")
@@ -53,13 +53,13 @@ def typed_client(engine: EngineProcess) -> Iterator[Client]:
         ("UUID", [uuid.UUID(int=1), uuid.UUID("61f0c404-5cb3-11e7-907b-a6006ad3dba0")]),
         ("IPv4", [ipaddress.IPv4Address("1.2.3.4")]),
         ("IPv6", [ipaddress.IPv6Address("2001:db8::1")]),
-        ("Date", [datetime.date(1970, 1, 1), datetime.date(2149, 6, 6)]),
-        ("Date32", [datetime.date(1925, 1, 1), datetime.date(2283, 11, 11)]),
+        ("Date", [dt.date(1970, 1, 1), dt.date(2149, 6, 6)]),
+        ("Date32", [dt.date(1925, 1, 1), dt.date(2283, 11, 11)]),
         ("DateTime", [_MOMENT]),
         ("DateTime64(3)", [_MOMENT.replace(microsecond=123000)]),
         ("DateTime64(6)", [_MOMENT.replace(microsecond=123456)]),
-        ("Time", [datetime.timedelta(hours=1, seconds=5)]),
-        ("Time64(3)", [datetime.timedelta(hours=1, milliseconds=5)]),
+        ("Time", [dt.timedelta(hours=1, seconds=5)]),
+        ("Time64(3)", [dt.timedelta(hours=1, milliseconds=5)]),
         ("Enum8('a' = 1, 'b' = -2)", ["a", "b"]),
         ("Enum16('a' = 1, 'b' = 1000)", ["a", "b"]),
         ("Nullable(Int32)", [1, None]),
@@ -131,7 +131,7 @@ def test_zones_of_plain_date_times(typed_client: Client, table: str, zone: str) 
     query = f"SELECT `a.b`, s, u, n, z FROM {table} ORDER BY k"
     with typed_client.query_rows_stream(query, settings={"max_block_size": 10_000}) as rows:
         for number, row in enumerate(rows):
-            moment = datetime.datetime.fromtimestamp(number, ZoneInfo(zone))
+            moment = dt.datetime.fromtimestamp(number, ZoneInfo(zone))
             shown = moment.replace(tzinfo=None) if zone == "UTC" else moment
             assert (row[0], row[1], row[3], row[4]) == (shown, "DateTime", shown, shown)
     raw = typed_client.raw_query(
