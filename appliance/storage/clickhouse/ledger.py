@@ -9,7 +9,12 @@ that a dead holder stops renewing.
 
 from typing import Final, LiteralString, cast
 
-from appliance.base.errors import ConflictError, MisconfiguredError, UnavailableError
+from appliance.base.errors import (
+    ApplianceError,
+    ConflictError,
+    MisconfiguredError,
+    UnavailableError,
+)
 from appliance.base.ids import random_token
 from appliance.base.tasks import poll
 from appliance.config.endpoints import ClickHouseEndpoint
@@ -130,8 +135,7 @@ async def _take_lock(store: ClickHouse) -> None:
         try:
             await store.command(_LOCK)
         except ConflictError:
-            ages = await store.rows(_LOCK_AGE)
-            if ages and cast("int", ages[0][0]) > LEASE_SECONDS:
+            if await _lock_age_seconds(store) > LEASE_SECONDS:
                 await _break_lock(store)
             return None
         return True
@@ -143,6 +147,16 @@ async def _take_lock(store: ClickHouse) -> None:
             "another process is migrating the event store",
             hint="wait for it, then try again",
         )
+
+
+async def _lock_age_seconds(store: ClickHouse) -> int:
+    try:
+        ages = await store.rows(_LOCK_AGE)
+    except ApplianceError as error:
+        if error.transient:
+            raise
+        return 0  # the engine stumbles over a table that goes away while it is looked at
+    return cast("int", ages[0][0]) if ages else 0
 
 
 async def _break_lock(store: ClickHouse) -> None:
