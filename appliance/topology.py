@@ -5,6 +5,7 @@ same specs. A port that only we use is replaced when it is taken; the public one
 """
 
 import errno
+import math
 import os
 import signal
 import socket
@@ -13,11 +14,17 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from appliance.base.errors import ApplianceError, ConflictError, MisconfiguredError
+from appliance.base.errors import (
+    ApplianceError,
+    ConflictError,
+    MisconfiguredError,
+    UnavailableError,
+)
 from appliance.base.ready import LISTEN_DESCRIPTOR_VARIABLE
 from appliance.config.endpoints import LOOPBACK, Ports, load_ports
 from appliance.config.model import Settings
 from appliance.engines.clickhouse import clickhouse_spec
+from appliance.engines.http_door import HTTP_OK, http_get
 from appliance.engines.nats import nats_spec
 from appliance.engines.place import Place
 from appliance.engines.postgres import postgres_spec
@@ -27,6 +34,7 @@ from appliance.version import RELEASE
 
 ENGINES: Final = ("postgres", "nats", "clickhouse")
 _MIGRATION_SECONDS_MAX: Final = 600.0
+_ANY_ADDRESS: Final = {"0.0.0.0": LOOPBACK, "::": "::1"}  # noqa: S104 compared, not bound
 _BACKLOG: Final = 1024
 _SYSTEMD_FIRST_DESCRIPTOR: Final = 3
 
@@ -74,6 +82,9 @@ def processes(
         needs=migrated,
         own=True,
         announces=True,
+        probe=lambda: _check_api(place),
+        # Busy is not dead: an API that is slow to answer is shown, never ended for it.
+        hang_seconds_max=math.inf,
         stop=(StopStep(signal=signal.SIGTERM, budget_seconds=15.0),),
         version=RELEASE,
     )
@@ -89,6 +100,13 @@ def processes(
         version=RELEASE,
     )
     return (*engine_specs(place, environment=ours), *migrations, api, events)
+
+
+async def _check_api(place: Place) -> None:
+    host = _ANY_ADDRESS.get(place.settings.api.host, place.settings.api.host)
+    answer = await http_get(host, place.ports.api, "/healthz")
+    if answer.status != HTTP_OK:
+        raise UnavailableError("API_UNWELL", f"/healthz is answered with {answer.status}")
 
 
 def child_settings(settings: Settings, effective: Path) -> dict[str, str]:

@@ -23,10 +23,17 @@ class Console:
     """The readable or structured voice of `run`."""
 
     def __init__(
-        self, settings: LogSettings, *, as_json: bool, stream: TextIO | None = None
+        self,
+        settings: LogSettings,
+        *,
+        as_json: bool,
+        journal: bool = False,
+        stream: TextIO | None = None,
     ) -> None:
+        """`journal` says that the service manager keeps what is printed."""
         self._stream = stream or sys.stderr
-        self.structured = as_json or settings.form is LogForm.JSON
+        chosen = settings.form is LogForm.JSON or (journal and settings.form is LogForm.AUTO)
+        self.structured = as_json or chosen
         self._colours = self._stream.isatty() and not self.structured
 
     def entry(self, entry: Entry) -> None:

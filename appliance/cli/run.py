@@ -25,9 +25,12 @@ from appliance.config.model import Folders, Settings
 from appliance.config.sources import process_environment
 from appliance.engines.installation import Installation, open_installation
 from appliance.engines.place import choose_place
+from appliance.supervisor.component import Transition
 from appliance.supervisor.control import Answer, Command, ControlServer, Request
 from appliance.supervisor.identity import memory_bytes
 from appliance.supervisor.notify import Notifier
+from appliance.supervisor.output import SUPERVISOR
+from appliance.supervisor.state import State
 from appliance.supervisor.tree import Supervisor
 from appliance.topology import child_settings, choose_ports, open_public_socket, processes
 
@@ -67,7 +70,8 @@ def run_appliance(
     Raises ApplianceError with the cause when the appliance cannot run.
     """
     _raise_open_files()
-    console = Console(settings.logs, as_json=as_json)
+    journal = "JOURNAL_STREAM" in process_environment()
+    console = Console(settings.logs, as_json=as_json, journal=journal)
     asyncio.run(_Run(settings, console, ready, give_up=give_up).run())
     return 0
 
@@ -87,6 +91,7 @@ class _Run:
         self._failure: ApplianceError | None = None
         self._stop_asked = 0
         self._supervisor: Supervisor | None = None
+        self._welcome: asyncio.Task[None] | None = None
         self._started = 0.0
 
     async def run(self) -> None:
@@ -113,11 +118,22 @@ class _Run:
         place = choose_place(settings, ports)
         environment = child_settings(settings, save_effective(settings))
         specs = processes(place, environment=environment, listening=listening.fileno())
+
+        def on_change(transition: Transition) -> None:
+            self._console.change(transition)
+            if (
+                transition.name == "api"
+                and transition.after is State.STOPPED
+                and supervisor.stopping
+            ):
+                # Whoever connects from now on is refused at once instead of waiting in vain.
+                listening.close()
+
         supervisor = Supervisor(
             specs,
             installation.surroundings(
                 inherited=self._environment,
-                on_change=self._console.change,
+                on_change=on_change,
                 start_failures_max=_START_FAILURES_MAX if self._give_up else None,
             ),
         )
@@ -130,13 +146,12 @@ class _Run:
         self._console.say(f"starting in {settings.data_dir}")
         try:
             async with asyncio.TaskGroup() as group:
-                side = [
-                    group.create_task(self._guard(self._when_ready(supervisor, ports))),
-                    group.create_task(self._tell_watchdog()),
-                ]
+                welcome = self._when_ready(installation, supervisor, ports)
+                self._welcome = group.create_task(self._guard(welcome))
+                watchdog = group.create_task(self._tell_watchdog())
                 await self._guard(supervisor.run())
-                for task in side:
-                    task.cancel()
+                self._welcome.cancel()
+                watchdog.cancel()
         finally:
             await control.close()
         self._console.say("stopped")
@@ -150,12 +165,17 @@ class _Run:
             if self._supervisor is not None and not self._supervisor.stopping:
                 self._supervisor.stop()
 
-    async def _when_ready(self, supervisor: Supervisor, ports: Ports) -> None:
+    async def _when_ready(
+        self, installation: Installation, supervisor: Supervisor, ports: Ports
+    ) -> None:
         await supervisor.all_ready()
         seconds = asyncio.get_running_loop().time() - self._started
         host = self._settings.api.host
         shown = f"[{host}]" if ":" in host else host
         self._console.say(f"everything answers after {seconds:.1f} s at http://{shown}:{ports.api}")
+        installation.book.note(
+            SUPERVISOR, "everything_ready", seconds=round(seconds, 3), port=ports.api
+        )
         self._notifier.ready(f"answers on port {ports.api}")
         if self._ready is not None:
             await self._ready(ports)
@@ -170,6 +190,8 @@ class _Run:
         self._stop_asked += 1
         self._notifier.stopping("stopping")
         self._console.say("stopping" if self._stop_asked == 1 else "stopping at once")
+        if self._welcome is not None:
+            self._welcome.cancel()
         if self._supervisor is not None:
             self._supervisor.stop()
 

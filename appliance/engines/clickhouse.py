@@ -4,14 +4,11 @@ Invariant: only that process opens the data directory. It gets its settings and 
 files of its own, because its account reads nothing else. External servers are only asked.
 """
 
-import asyncio
 import base64
 import importlib.util
 import os
 import signal
-import ssl
 import sys
-from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -23,6 +20,7 @@ from appliance.config.effective import render_settings
 from appliance.config.endpoints import ClickHouseEndpoint, resolve_clickhouse
 from appliance.config.model import Settings
 from appliance.config.secrets import SecretName, load_secret
+from appliance.engines.http_door import HTTP_OK, http_get
 from appliance.engines.place import Place, engine_folder, write_private
 from appliance.engines.programs import package_version
 from appliance.supervisor.account import grant_passage, may_read
@@ -32,7 +30,6 @@ from appliance.supervisor.spec import Account, Kind, ProcessSpec, StopStep
 NAME: Final = "clickhouse"
 OWN_PASSWORD_FILE: Final = "password"  # noqa: S105 the name of a file
 """The copy of its password in the engine's folder, for an account that reads nothing else."""
-_ANSWER_BYTES_MAX: Final = 64 << 10
 _OPEN_FILES_MAX: Final = 262144
 
 
@@ -116,36 +113,18 @@ async def check_clickhouse(endpoint: ClickHouseEndpoint) -> None:
 
 
 async def _get(endpoint: ClickHouseEndpoint, target: str, *, authorised: bool) -> bytes:
-    """The body of one answer; one connection, closed by the server."""
-    tls = ssl.create_default_context() if endpoint.secure else None
-    reader, writer = await asyncio.open_connection(
-        endpoint.host, endpoint.port, ssl=tls, limit=_ANSWER_BYTES_MAX
+    headers: dict[str, str] = {}
+    if authorised:
+        password = endpoint.password.reveal() if endpoint.password else ""
+        word = base64.b64encode(f"{endpoint.user}:{password}".encode()).decode()
+        headers["Authorization"] = f"Basic {word}"
+    answer = await http_get(
+        endpoint.host, endpoint.port, target, headers=headers, secure=endpoint.secure
     )
-    try:
-        lines = [
-            f"GET {target} HTTP/1.0",
-            f"Host: {endpoint.host}:{endpoint.port}",
-            "Connection: close",
-        ]
-        if authorised:
-            password = endpoint.password.reveal() if endpoint.password else ""
-            word = base64.b64encode(f"{endpoint.user}:{password}".encode()).decode()
-            lines.append(f"Authorization: Basic {word}")
-        writer.write("\r\n".join([*lines, "", ""]).encode())
-        await writer.drain()
-        head = await reader.readuntil(b"\r\n\r\n")
-        body = await reader.read(_ANSWER_BYTES_MAX)
-    except asyncio.LimitOverrunError as error:
-        raise UnavailableError("CLICKHOUSE_UNREADY", "ClickHouse: no HTTP answer") from error
-    finally:
-        writer.close()
-        with suppress(OSError):
-            await writer.wait_closed()
-    status = head.split(b" ", 2)[1:2]
-    if status != [b"200"]:
-        said = body.decode("utf-8", "replace").strip().splitlines()[:1]
+    if answer.status != HTTP_OK:
+        said = answer.body.decode("utf-8", "replace").strip().splitlines()[:1]
         raise UnavailableError("CLICKHOUSE_REFUSED", f"ClickHouse: {' '.join(said)[:200]}")
-    return body
+    return answer.body
 
 
 def _external_spec(settings: Settings) -> ProcessSpec:

@@ -11,7 +11,7 @@ from typing import Final
 
 import msgspec
 
-from appliance.base.errors import UnavailableError
+from appliance.base.errors import MisconfiguredError, UnavailableError
 from appliance.config.endpoints import LOOPBACK, resolve_nats
 from appliance.config.model import Settings
 from appliance.config.secrets import SecretName, load_secret
@@ -201,7 +201,11 @@ def _door(place: Place) -> NatsDoor:
 def _quoted(path: Path) -> str:
     text = str(path)
     if '"' in text or "\\" in text:
-        raise UnavailableError("PATH_UNUSABLE", f"NATS cannot use the path {text}")
+        raise MisconfiguredError(
+            "PATH_UNUSABLE",
+            f"NATS cannot use the path {text}",
+            hint="choose a data_dir without quotes and backslashes",
+        )
     return f'"{text}"'
 
 

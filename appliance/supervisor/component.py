@@ -21,11 +21,6 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True):
     status: int | None = None
     error: ApplianceError | None = None
 
-    @property
-    def hopeless(self) -> bool:
-        """Whether trying again cannot help before somebody changes something."""
-        return self.error is not None and not self.error.transient
-
 
 class Transition(msgspec.Struct, frozen=True, kw_only=True):
     """A component changed its state; `seconds` is how long it was in the one before."""

@@ -27,17 +27,3 @@ def start_levels(needs: Mapping[str, tuple[str, ...]]) -> tuple[tuple[str, ...],
 def stop_levels(needs: Mapping[str, tuple[str, ...]]) -> tuple[tuple[str, ...], ...]:
     """Components in groups that may stop together: nobody stops before those that need it."""
     return tuple(reversed(start_levels(needs)))
-
-
-def dependants(needs: Mapping[str, tuple[str, ...]], name: str) -> frozenset[str]:
-    """Every component that directly or indirectly needs `name`."""
-    found: set[str] = set()
-    frontier = {name}
-    while frontier:
-        frontier = {
-            other
-            for other, wanted in needs.items()
-            if frontier.intersection(wanted) and other not in found
-        }
-        found |= frontier
-    return frozenset(found)

@@ -21,7 +21,6 @@ from appliance.supervisor.spec import Kind
 from appliance.supervisor.state import Event, State
 from appliance.supervisor.surroundings import Surroundings
 
-WATCH_SECONDS: Final = 5.0
 PREPARE_SECONDS_MAX: Final = 300.0
 EXTERNAL_MISSES_MAX: Final = 3
 _STOP_MARGIN_SECONDS: Final = 15.0
@@ -165,7 +164,7 @@ class Life:
         silent_since: float | None = None
         misses = 0
         while True:
-            await asyncio.sleep(WATCH_SECONDS)
+            await asyncio.sleep(spec.watch_seconds)
             reason = await ask(spec.probe) if spec.probe is not None else ""
             now = self._around.clock.monotonic_seconds()
             if not reason:

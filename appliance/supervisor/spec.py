@@ -19,6 +19,7 @@ Action = Callable[[], Awaitable[None]]
 
 READY_SECONDS_MAX: Final = 60.0
 HANG_SECONDS_MAX: Final = 120.0
+WATCH_SECONDS: Final = 5.0
 
 
 class Kind(StrEnum):
@@ -59,7 +60,9 @@ class ProcessSpec(msgspec.Struct, frozen=True, kw_only=True):
     `own` says that the program is ours (it may load libraries of the frozen application) and
     announces itself when `announces` is set. `data_directory` is what must never have two owners.
     `prepare` runs before each start, `probe` until it passes, `settle` once after that; only then
-    the component is ready. `death_signal` is what the kernel sends when the supervisor dies.
+    the component is ready. Then `probe` is asked every `watch_seconds`; a process that is silent
+    for `hang_seconds_max` is ended and started again. `death_signal` is what the kernel sends when
+    the supervisor dies.
     """
 
     name: str
@@ -76,6 +79,7 @@ class ProcessSpec(msgspec.Struct, frozen=True, kw_only=True):
     probe: Action | None = None
     settle: Action | None = None
     ready_seconds_max: float = READY_SECONDS_MAX
+    watch_seconds: float = WATCH_SECONDS
     hang_seconds_max: float = HANG_SECONDS_MAX
     stop: tuple[StopStep, ...] = DEFAULT_STOP
     death_signal: signal.Signals = signal.SIGKILL

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from appliance.base.errors import MisconfiguredError, UnavailableError
+from appliance.base.errors import MisconfiguredError, NotFoundError, UnavailableError
 from appliance.base.tasks import poll
 from appliance.supervisor.account import grant_passage, revoke_passage
 from appliance.supervisor.backoff import FAILURES_MAX
@@ -336,3 +336,51 @@ async def test_an_inherited_socket_outlives_a_restart(tmp_path: Path, script: Sc
             writer.close()
             await writer.wait_closed()
             await tree.state("api", State.READY)
+
+
+async def test_a_silent_component_is_shown_and_then_replaced(
+    tmp_path: Path, script: Script
+) -> None:
+    """Not ready while it does not answer; ended and started again when that lasts."""
+    answers = True
+
+    async def probe() -> None:
+        if not answers:
+            raise UnavailableError("SILENT", "nobody answers")
+
+    spec = script.spec("a", probe=probe, watch_seconds=0.02, hang_seconds_max=0.2)
+    async with running_tree(tmp_path, spec) as tree:
+        first = await script.up()
+        script.tell("ready")
+        await tree.state("a", State.READY)
+        answers = False
+        await tree.state("a", State.BACKING_OFF)
+        assert tree.told("a").cause == "does not answer any more: nobody answers"
+        assert facts_of(first) is None
+        answers = True
+    assert "component_unresponsive" in tree.log("supervisor")
+
+
+async def test_an_external_store_is_only_asked(tmp_path: Path, script: Script) -> None:
+    """It is ready when it answers, and backs off when it is gone; nothing is started."""
+    answers = False
+
+    async def probe() -> None:
+        if not answers:
+            raise ConnectionRefusedError(111, "Connection refused")
+
+    external = ProcessSpec(
+        name="nats", kind=Kind.EXTERNAL, probe=probe, ready_seconds_max=0.2, watch_seconds=0.02
+    )
+    specs = (external, script.spec("events", needs=("nats",)))
+    async with running_tree(tmp_path, *specs) as tree:
+        await tree.state("nats", State.BACKING_OFF)
+        assert tree.told("nats").cause == "not ready within 0.2 s: Connection refused"
+        answers = True
+        await tree.state("nats", State.READY)
+        assert (tree.told("nats").external, tree.told("nats").pid) == (True, None)
+        await script.up()
+        answers = False
+        await tree.state("nats", State.BACKING_OFF)
+        with pytest.raises(NotFoundError, match="one of events"):
+            tree.supervisor.restart("nats")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from appliance.base.errors import MisconfiguredError, UnavailableError
+from appliance.base.errors import MisconfiguredError
 from appliance.base.units import Bytes
 from appliance.config.endpoints import Ports
 from appliance.config.model import Folders, NatsSettings, PostgresSettings, Settings
@@ -37,7 +37,7 @@ def test_nats_flushes_every_message_and_hides(tmp_path: Path) -> None:
 
 def test_nats_cannot_be_given_a_path_that_ends_its_quotes(tmp_path: Path) -> None:
     """It is refused, not mangled."""
-    with pytest.raises(UnavailableError, match="cannot use the path"):
+    with pytest.raises(MisconfiguredError, match="cannot use the path"):
         render_nats(place(tmp_path / 'a"b'), "secret")
 
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from appliance.supervisor.graph import dependants, start_levels, stop_levels
+from appliance.supervisor.graph import start_levels, stop_levels
 
 NEEDS = {"a": (), "b": (), "c": ("a",), "d": ("b", "c"), "e": ("b",)}
 
@@ -26,13 +26,6 @@ def test_a_knot_is_a_bug() -> None:
     """Its members are told."""
     with pytest.raises(AssertionError, match="knot"):
         start_levels({"x": ("y",), "y": ("x",), "z": ()})
-
-
-def test_dependants_are_direct_and_indirect() -> None:
-    """Everything that would not start without it."""
-    assert dependants(NEEDS, "a") == {"c", "d"}
-    assert dependants(NEEDS, "b") == {"d", "e"}
-    assert dependants(NEEDS, "d") == frozenset()
 
 
 @given(st.lists(st.sets(st.integers(0, 30)), max_size=30))
