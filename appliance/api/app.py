@@ -128,6 +128,7 @@ def _broken(_request: _Request, error: Exception) -> Response[bytes]:
 def _unknown_path(request: _Request, error: HTTPException, cors: CorsPolicy) -> Response[bytes]:
     path = request.scope["path"]
     code = Code.UNIMPLEMENTED if _RPC_PATH.fullmatch(path) else Code.NOT_FOUND
+    _log.info("request_unserved", status=error.status_code, code=code.value)
     answer = refusal(
         ConnectError(code, "nothing is served here"), content_type="", status=error.status_code
     )

@@ -78,7 +78,10 @@ class Gateway:
     ) -> None:
         """Answer one request for `method` of `service`, whatever it is."""
         started = self._clock.monotonic_seconds()
-        headers = {name.decode("latin-1"): v.decode("latin-1") for name, v in scope["headers"]}
+        headers = {  # of a repeated header the first counts, as in domain/ingest/facts.py
+            name.decode("latin-1"): value.decode("latin-1")
+            for name, value in reversed(list(scope["headers"]))
+        }
         client = scope["client"]
         call = Call(
             request_id=self._ids.make(),

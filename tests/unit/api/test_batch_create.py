@@ -143,8 +143,14 @@ async def test_drops_are_told_by_reason(client: httpx.AsyncClient, services: Mem
 async def test_facts_of_the_request_reach_the_ingest(
     client: httpx.AsyncClient, services: MemoryServices
 ):
-    """Headers the chain reads and the peer are handed on, others are not [ingestion 4.1]."""
-    headers = {**JSON, "user-agent": "Pug/1", "x-forwarded-for": "198.51.100.1", "cookie": "a=b"}
+    """Headers the chain reads, the first of each, and the peer are handed on [ingestion 4.1]."""
+    headers = [
+        *JSON.items(),
+        ("user-agent", "Pug/1"),
+        ("x-forwarded-for", "198.51.100.1"),
+        ("x-forwarded-for", "192.0.2.7"),
+        ("cookie", "a=b"),
+    ]
     await client.post(BATCH_CREATE, headers=headers, content=b"{}")
     facts = services.ingest.facts[0]
     assert facts.peer == "203.0.113.9"
