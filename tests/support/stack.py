@@ -119,11 +119,6 @@ class Stack:
 
         return until(found, what=f"pid of {component}", seconds=VISIBLE_SECONDS_MAX)
 
-    def kill(self, component: str) -> None:
-        """`kill -9` one component."""
-        with suppress(ProcessLookupError):
-            os.kill(self.pid(component), signal.SIGKILL)
-
     def wait_ready(self) -> None:
         """Wait until every component is ready again."""
 
@@ -179,6 +174,7 @@ def running_stack(data_dir: Path, *arguments: str) -> Generator[Stack]:
         yield stack
         stack.stop()
     finally:
+        stack.client.close()
         end_processes_of(data_dir)
         if stack.process.poll() is None:
             stack.process.kill()
