@@ -4,7 +4,9 @@ Invariant: an insert that was acknowledged is on the disk: parts, their folders 
 flushed before the answer.
 """
 
+from pathlib import Path
 from typing import Final
+from xml.sax.saxutils import escape
 
 _TEMPLATE: Final = """<clickhouse>
   <max_server_memory_usage>{memory_bytes_max}</max_server_memory_usage>
@@ -16,6 +18,9 @@ _TEMPLATE: Final = """<clickhouse>
     <min_rows_to_fsync_after_merge>1</min_rows_to_fsync_after_merge>
     <min_compressed_bytes_to_fsync_after_merge>1</min_compressed_bytes_to_fsync_after_merge>
   </merge_tree>
+  <backups>
+    <allowed_path>{backup_dir}</allowed_path>
+  </backups>
   <query_log>
     <database>system</database>
     <table>query_log</table>
@@ -28,10 +33,11 @@ _CACHE_DIVISOR: Final = 16
 _CACHE_BYTES_MAX: Final = 256 << 20
 
 
-def render_configuration(*, memory_bytes_max: int) -> str:
-    """The file's text for an engine that may use this much memory."""
+def render_configuration(*, memory_bytes_max: int, backup_dir: Path) -> str:
+    """The file's text for an engine that may use this much memory and write backups there."""
     return _TEMPLATE.format(
         memory_bytes_max=memory_bytes_max,
+        backup_dir=escape(f"{backup_dir}/"),
         cache_bytes=min(_CACHE_BYTES_MAX, memory_bytes_max // _CACHE_DIVISOR),
     )
 

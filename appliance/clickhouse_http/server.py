@@ -41,6 +41,8 @@ from appliance.clickhouse_http.wire import Exchange, Head
 CONNECTIONS_MAX: Final = 1024
 DRAIN_SECONDS_MAX: Final = 5.0
 KILL_SECONDS_MAX: Final = 5.0
+CLOSE_SECONDS_MAX: Final = 5.0
+"""After this chDB is left as kill -9 would leave it, which loses nothing acknowledged."""
 _BACKLOG: Final = 256
 _ACCEPT_POLL_SECONDS: Final = 1.0
 _ALLOWED_METHODS: Final = "OPTIONS, HEAD, GET, POST, PUT"
@@ -57,7 +59,8 @@ class EngineOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Everything the engine process is told.
 
     `port` 0 lets the system choose; `memory_bytes_max` bounds all statements together;
-    `queries_max` is how many statements run at once, others wait `wait_seconds_max`.
+    `queries_max` is how many statements run at once, others wait `wait_seconds_max`. BACKUP may
+    write below `backup_dir`, by default `backups` in the data directory.
     """
 
     data_dir: Path
@@ -67,6 +70,7 @@ class EngineOptions(msgspec.Struct, frozen=True, kw_only=True):
     password_file: Path
     memory_bytes_max: Annotated[int, msgspec.Meta(ge=64 << 20)]
     queries_max: Annotated[int, msgspec.Meta(ge=1)] = 16
+    backup_dir: Path | None = None
     wait_seconds_max: float = 10.0
 
 
@@ -83,7 +87,10 @@ class EngineServer:
         try:
             self._engine = Engine(
                 data_dir=options.data_dir,
-                config=render_configuration(memory_bytes_max=options.memory_bytes_max),
+                config=render_configuration(
+                    memory_bytes_max=options.memory_bytes_max,
+                    backup_dir=options.backup_dir or options.data_dir / "backups",
+                ),
             )
         except BaseException:
             self._listener.close()
@@ -151,7 +158,7 @@ class EngineServer:
         thread.start()
 
     def stop(self) -> None:
-        """Drain, kill what remains, close chDB; takes at most the two budgets above."""
+        """Drain, kill what remains, close chDB; takes at most the three budgets above."""
         self._stopping.set()
         self._listener.close()
         with self._lock:
@@ -165,8 +172,15 @@ class EngineServer:
                     running.condemn()
                 self._engine.kill(name)
             self._joined(KILL_SECONDS_MAX)
+        threading.Thread(target=self._leave_in_time, name="deadline", daemon=True).start()
         self._sessions.close_all()
         self._engine.close()
+
+    def _leave_in_time(self) -> None:
+        """End the process when chDB does not close, as with a query that cannot be cancelled."""
+        threading.Event().wait(CLOSE_SECONDS_MAX)
+        _log.warning("engine_close_abandoned", seconds=CLOSE_SECONDS_MAX)
+        os._exit(0)
 
     def _joined(self, seconds: float) -> bool:
         deadline = self._clock.monotonic_seconds() + seconds
