@@ -20,6 +20,7 @@ from typing import Final
 import structlog
 from granian._granian import SocketHolder
 from granian.constants import HTTPModes, Interfaces, TaskImpl
+from granian.errors import FatalError
 from granian.http import HTTP1Settings
 from granian.log import LogLevels
 from granian.server.embed import Server
@@ -152,7 +153,7 @@ async def serve(
         loop.add_signal_handler(number, stopping.set)
     try:
         async with asyncio.TaskGroup() as group:
-            serving = group.create_task(server.serve())
+            serving = group.create_task(_serve_to_the_end(server, stopping))
             group.create_task(_stop_in_order(app, grpc, stopping, server))
             await _first_answer(listener, serving)
             _settle_collector()
@@ -167,6 +168,19 @@ async def serve(
             loop.remove_signal_handler(number)
         listener.close()
     _log.info("api_stopped", port=port)
+
+
+async def _serve_to_the_end(server: _Granian, stopping: asyncio.Event) -> None:
+    """Serve; an end nobody asked for is a failure, and the supervisor starts us anew."""
+    ended = UnavailableError(
+        "API_ENDED", "the HTTP server ended by itself", hint="see the log of the api component"
+    )
+    try:
+        await server.serve()
+    except FatalError as error:
+        raise ended from error
+    if not stopping.is_set():
+        raise ended
 
 
 async def _stop_in_order(

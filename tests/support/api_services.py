@@ -122,9 +122,12 @@ class MemoryServices:
             ("postgres_writer", "postgres_reader", "clickhouse", "nats"), True
         )
         self.opened = False
+        self.broken = False
         self.closed = False
 
     async def open(self) -> None:
+        if self.broken:
+            raise RuntimeError("cannot open")
         self.opened = True
 
     async def close(self) -> None:
@@ -171,7 +174,8 @@ def api_process(
 def main(arguments: list[str]) -> None:
     """Serve until told to stop.
 
-    `--unchecked` skips the rules, to measure the face alone; `--grpc PORT` opens the port of native
+    `--unchecked` skips the rules, to measure the face alone; `--broken` fails to open;
+    `--grpc PORT` opens the port of native
     gRPC; `--stores FOLDER` puts the real
     services of the installation in FOLDER behind the faces.
     """
@@ -180,6 +184,7 @@ def main(arguments: list[str]) -> None:
         settings = engine_settings(Path(arguments[arguments.index("--stores") + 1]))
         run(settings, build_services(settings))
     services = MemoryServices()
+    services.broken = "--broken" in arguments
     services.ingest.keep = False
     services.ingest.check = "--unchecked" not in arguments
     grpc_port = None

@@ -3,9 +3,12 @@
 import json
 import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import AsyncGenerator, Generator
+from pathlib import Path
 
 import httpx
 import pytest
@@ -258,3 +261,17 @@ def test_server_answers_after_a_refused_body(port: int):
     with httpx.Client(base_url=f"http://127.0.0.1:{port}") as client:
         refused(client.post(BATCH_CREATE, headers=JSON, content=b"{"), 400, "invalid_argument")
         assert client.post(BATCH_CREATE, headers=JSON, content=b"{}").status_code == 200
+
+
+def test_services_that_cannot_open_end_the_process():
+    """A start that fails is told by the exit status; nothing hangs."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.support.api_services", "--broken"],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+        cwd=Path(__file__).parents[3],
+    )
+    assert done.returncode != 0
+    assert "the HTTP server ended by itself" in done.stderr
