@@ -27,8 +27,8 @@ from appliance.storage.streams.errors import schema_missing, stream_errors, unav
 PULL_MESSAGES_MAX: Final = 2000
 PULL_BYTES_MAX: Final = 32 << 20
 HELD_MESSAGES_MAX: Final = 4000
-PULL_EXPIRES_SECONDS: Final = 5.0
-SILENCE_SECONDS_MAX: Final = 12.0
+PULL_EXPIRES_SECONDS: Final = 2.0
+SILENCE_SECONDS_MAX: Final = 6.0
 _NANOSECONDS: Final = 1_000_000_000
 _STATUS_HEADER: Final = "Status"
 _NOT_FOUND: Final = 404
@@ -66,6 +66,7 @@ class LogReader:
         self._last = 0
         self._delivered = 0
         self._gap = False
+        self._delivered_since_ask = False
         self._asked = 0
         self._asked_on = 0
         self._heard_at = 0.0
@@ -111,7 +112,9 @@ class LogReader:
         if not self._held:
             self._arrived.clear()
             await self._check_connection()
-            await self._ask_if_needed()
+            if self._asked <= 0:
+                await self._check_others()
+                await self._ask_if_needed()
             try:
                 async with asyncio.timeout(wait_seconds):
                     await self._arrived.wait()
@@ -170,6 +173,7 @@ class LogReader:
             sequence = told.stream
             self._gap = self._gap or told.consumer != self._delivered + 1
             self._delivered = told.consumer
+            self._delivered_since_ask = True
             if self._gap:
                 self._arrived.set()
                 return
@@ -215,6 +219,17 @@ class LogReader:
         """A pull does not survive its connection, and a gap means that somebody else pulls."""
         if self._gap or _connections(await self._streams.client()) != self._asked_on:
             raise unavailable()
+
+    async def _check_others(self) -> None:
+        """Notice what was delivered to somebody else although nothing is delivered here."""
+        if not self._delivered_since_ask:
+            jetstream = await self._streams.jetstream()
+            with stream_errors():
+                told = await jetstream.consumer_info(self._stream, self._durable)
+            delivered = told.delivered.consumer_seq if told.delivered is not None else 0
+            if delivered != self._delivered and not self._held:
+                raise unavailable()
+        self._delivered_since_ask = False
 
     def _check_silence(self) -> None:
         """A pull is answered within its expiry; longer silence means that it was lost."""

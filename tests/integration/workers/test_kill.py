@@ -33,7 +33,7 @@ ROOT = Path(__file__).parents[3]
 BATCHES = 200
 BATCH_EVENTS = 20
 KILLS = 6
-SEEDS = [int(seed) for seed in os.environ.get("PUG_TEST_SEEDS", "1").split(",")]
+SEEDS = [int(seed) for seed in os.environ.get("TEST_SEEDS", "1").split(",")]
 
 
 @contextmanager
