@@ -91,6 +91,7 @@ class Connection:
 
     def __init__(self, handle: _Handle) -> None:
         self._handle = handle
+        self.temporary_tables = False
 
     def run(
         self, text: bytes, *, output: str = "TabSeparated", params: Mapping[str, str] | None = None

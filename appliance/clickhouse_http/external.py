@@ -115,6 +115,7 @@ def create_tables(
 
     Raises EngineError when a structure is missing or rows do not fit it.
     """
+    connection.temporary_tables = connection.temporary_tables or bool(uploads)
     for upload in uploads:
         structure = settings.get(f"{upload.name}_structure", "")
         types = settings.get(f"{upload.name}_types", "")

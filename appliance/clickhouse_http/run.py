@@ -12,7 +12,6 @@ import msgspec
 
 from appliance.base.clock import Clock
 from appliance.clickhouse_http.answer import Answering
-from appliance.clickhouse_http.compression import decode
 from appliance.clickhouse_http.engine import (
     MARK_SETTING,
     OWN_STATEMENT,
@@ -26,24 +25,21 @@ from appliance.clickhouse_http.errors import Codes, EngineError, Stopped
 from appliance.clickhouse_http.external import Upload, create_tables, drop_tables, own_settings
 from appliance.clickhouse_http.feed import Feed
 from appliance.clickhouse_http.formats import DEFAULT_FORMAT
+from appliance.clickhouse_http.intake import decoded, read_statement
 from appliance.clickhouse_http.native import (
     BLOCK_INFO,
     BLOCK_INFO_VERSION_MIN,
     Column,
     split_blocks,
 )
-from appliance.clickhouse_http.native_frames import decode_frames
 from appliance.clickhouse_http.produce import Production, Question
 from appliance.clickhouse_http.registry import Registry, Running
 from appliance.clickhouse_http.request import Request
 from appliance.clickhouse_http.rewrite import rewrite_ids, rewrite_show_create, split_kill
 from appliance.clickhouse_http.session import Session, Sessions
-from appliance.clickhouse_http.statement import Kind, Plan, is_insert, plan_statement, scan
+from appliance.clickhouse_http.statement import Kind, Plan, scan
 from appliance.clickhouse_http.wire import Exchange
 
-HEAD_BYTES: Final = 1 << 20
-"""How much of a body is read to find out what the statement is."""
-TEXT_BYTES_MAX: Final = 16 << 20
 _READING: Final = frozenset(
     {
         "SELECT",
@@ -98,8 +94,8 @@ class Runner:
     def run(self, job: Job, exchange: Exchange, answering: Answering) -> None:
         """Run a request's statement and send its answer but for the end; raises EngineError."""
         request = job.request
-        pieces = iter(()) if job.body_is_form else _decoded(request, exchange)
-        plan, rows = _read_statement(request, pieces)
+        pieces = iter(()) if job.body_is_form else decoded(request, exchange)
+        plan, rows = read_statement(request, pieces)
         if request.readonly and plan.verb not in _READING:
             raise EngineError(
                 Codes.READONLY,
@@ -131,15 +127,20 @@ class Runner:
         plan = msgspec.structs.replace(
             plan, text=shown or rewrite_ids(plan.text), streamed=plan.streamed or bool(shown)
         )
+        question = Question(
+            plan=plan,
+            output=output,
+            parameters=request.parameters,
+            protocol_version=request.protocol_version,
+        )
+        columns: list[Column] | None = None
+        if connection.temporary_tables and question.native_blocks:
+            # Only this connection sees its temporary tables, and a stream will occupy it.
+            columns = _describe(connection, plan, request)
         production = Production(
             connection,
-            Question(
-                plan=plan,
-                output=output,
-                parameters=request.parameters,
-                protocol_version=request.protocol_version,
-            ),
-            lambda: self._describe(plan, job),
+            question,
+            lambda: self._describe_apart(plan, job) if columns is None else columns,
         )
         ended = False
         try:
@@ -152,7 +153,7 @@ class Runner:
                 self._engine.kill(request.query_id)
             production.wait()
 
-    def _describe(self, plan: Plan, job: Job) -> list[Column]:
+    def _describe_apart(self, plan: Plan, job: Job) -> list[Column]:
         """Names and types of a result, asked on a connection of its own."""
         request = job.request
         connection = self._engine.connect()
@@ -160,15 +161,9 @@ class Runner:
             if request.database:
                 connection.run(f"USE {quote_name(request.database)}".encode())
             connection.set_values(own_settings(job.uploads, self._settings(request)))
-            text = f"DESCRIBE (\n{plan.text}\n)".encode("latin-1")
-            answer = connection.run(text, output="JSONCompactEachRow", params=request.parameters)
-        except EngineError:
-            # A session's temporary tables are invisible here; the zone is then left out.
-            return []
+            return _describe(connection, plan, request)
         finally:
             connection.close()
-        rows = [msgspec.json.decode(line, type=list[str]) for line in answer.body.splitlines()]
-        return [Column(name=row[0].encode(), type=row[1].encode()) for row in rows]
 
     def _command(
         self,
@@ -189,6 +184,8 @@ class Runner:
             answer = self._insert_from_input(connection, plan, rows, request)
         else:
             answer = connection.run(raw, output=output, params=request.parameters)
+        if plan.verb == "CREATE" and request.session_id:
+            connection.temporary_tables = connection.temporary_tables or _temporary(plan)
         body = answer.body
         if request.protocol_version >= BLOCK_INFO_VERSION_MIN and output.lower() == "native":
             body = b"".join(BLOCK_INFO + block for block in split_blocks(body))
@@ -311,6 +308,20 @@ class Runner:
                 )
 
 
+def _describe(connection: Connection, plan: Plan, request: Request) -> list[Column]:
+    """Names and types of a result; none when the statement cannot be described."""
+    try:
+        answer = connection.run(
+            f"{OWN_STATEMENT} DESCRIBE (\n{plan.text}\n)".encode("latin-1"),
+            output="JSONCompactEachRow",
+            params=request.parameters,
+        )
+    except EngineError:
+        return []
+    rows = [msgspec.json.decode(line, type=list[str]) for line in answer.body.splitlines()]
+    return [Column(name=row[0].encode(), type=row[1].encode()) for row in rows]
+
+
 def _remember(session: Session, settings: dict[str, str]) -> dict[str, str | None]:
     """The values a session has for these settings; None stands for the default."""
     if not session.customised or not settings:
@@ -342,60 +353,8 @@ def _restore(session: Session, before: dict[str, str | None], job: Job) -> None:
         connection.run(f"USE {quote_name(session.database)}".encode())
 
 
-def _decoded(request: Request, exchange: Exchange) -> Iterator[bytes]:
-    pieces = decode(request.content_encoding, exchange.pieces())
-    return decode_frames(pieces) if request.native_decompress else pieces
-
-
-def _read_statement(request: Request, pieces: Iterator[bytes]) -> tuple[Plan, Iterator[bytes]]:
-    """The plan of a request's statement, and the rows that follow it.
-
-    The text stands in the URL, in the body, or begins in one and goes on in the other. Only as much
-    of the body is read as is needed to know.
-    """
-    if request.query.strip():
-        plan = _plan_insert_in_url(request.query)
-        if plan is not None:
-            inline = request.query[plan.data_start :].encode("latin-1")
-            return plan, _joined(inline, pieces)
-    head = bytearray()
-    ended = True
-    for piece in pieces:
-        head += piece
-        if len(head) >= HEAD_BYTES:
-            ended = False
-            break
-    prefix = request.query + "\n" if request.query.strip() else ""
-    text = prefix + head.decode("latin-1")
-    if not ended and not is_insert(text):
-        text = _whole(text, pieces)
-    plan = plan_statement(text)
-    rows = text[plan.data_start :].encode("latin-1") if plan.data_start >= 0 else b""
-    return plan, _joined(rows, pieces)
-
-
-def _plan_insert_in_url(query: str) -> Plan | None:
-    if not is_insert(query):
-        return None
-    plan = plan_statement(query)
-    return plan if plan.data_start >= 0 else None
-
-
-def _whole(text: str, pieces: Iterator[bytes]) -> str:
-    parts = [text]
-    size = len(text)
-    for piece in pieces:
-        size += len(piece)
-        if size > TEXT_BYTES_MAX:
-            raise EngineError(Codes.QUERY_IS_TOO_LARGE, "The query is too large")
-        parts.append(piece.decode("latin-1"))
-    return "".join(parts)
-
-
-def _joined(first: bytes, pieces: Iterator[bytes]) -> Iterator[bytes]:
-    if first:
-        yield first
-    yield from pieces
+def _temporary(plan: Plan) -> bool:
+    return any(token.upper == "TEMPORARY" for token in scan(plan.text)[:4])
 
 
 def _nothing() -> None:

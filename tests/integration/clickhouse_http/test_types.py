@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 import clickhouse_connect
 import pytest
 from clickhouse_connect.driver.client import Client
+from clickhouse_connect.driver.external import ExternalData
 
 from tests.integration.clickhouse_http.engine_process import EngineProcess
 
@@ -141,7 +142,15 @@ def test_zones_of_plain_date_times(typed_client: Client, table: str, zone: str) 
     assert raw[14:39] == b"DateTime('Asia/Shanghai')"
 
 
-def test_zone_of_a_parameter_and_a_session_table(typed_client: Client) -> None:
+def test_zone_of_a_parameter_and_of_tables_of_one_session(typed_client: Client) -> None:
+    typed_client.command("CREATE TEMPORARY TABLE own (t DateTime('Asia/Tokyo'))")
+    typed_client.insert("own", [[_MOMENT]], column_names=["t"])
+    assert typed_client.query("SELECT t FROM own").first_row[0].tzinfo is not None
+    typed_client.command("DROP TABLE own")
+    data = ExternalData(
+        file_name="ext.tsv", data=b"1970-01-01 09:00:00", structure="t DateTime('Asia/Tokyo')"
+    )
+    assert typed_client.query("SELECT t FROM ext", external_data=data).first_row[0].hour == 9
     row = typed_client.query(
         "SELECT {t:DateTime('Asia/Tokyo')} AS t", parameters={"t": _MOMENT}
     ).first_row
