@@ -1,6 +1,6 @@
 """Takes a body apart into a statement and its rows.
 
-Invariant: no more of a body is read than is needed to know what the statement is; rows stay a stream.
+Invariant: no more of a body is read than it takes to know what the statement is; rows stay streams.
 Where next: `statement.py` for the text, `run.py` for what happens with both.
 """
 
