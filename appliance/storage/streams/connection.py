@@ -21,6 +21,9 @@ from appliance.storage.streams.errors import stream_errors, unavailable
 CONNECT_SECONDS_MAX: Final = 2
 RECONNECT_SECONDS: Final = 0.1
 RECONNECT_WAIT_SECONDS_MAX: Final = 1.5
+GIVEN_UP_SECONDS: Final = 5.0
+"""After so long without a connection the driver's reconnecting is not trusted any more: an error
+it does not expect ends that task silently."""
 REQUEST_SECONDS_MAX: Final = 5.0
 PING_SECONDS: Final = 5
 PENDING_BYTES_MAX: Final = 16 << 20
@@ -38,6 +41,7 @@ class Streams:
         self._name = name
         self._client: Client | None = None
         self._opening = asyncio.Lock()
+        self._lost_at: float | None = None
         self._listeners: list[tuple[str, Callable[[bytes], None]]] = []
 
     def listen(self, subject: str, heard: Callable[[bytes], None]) -> None:
@@ -61,12 +65,24 @@ class Streams:
     async def client(self) -> Client:
         """The connected driver; raises UnavailableError when the server does not answer."""
         async with self._opening:
+            if self._client is not None and self._has_given_up(self._client):
+                _LOG.warning("queue_connection_replaced", seconds=GIVEN_UP_SECONDS)
+                await self.close()
             if self._client is None or self._client.is_closed:
                 self._client = await self._connect()
+                self._lost_at = None
         client = self._client
         if not client.is_connected:
             await self._wait_for_reconnect(client)
         return client
+
+    def _has_given_up(self, client: Client) -> bool:
+        now = asyncio.get_running_loop().time()
+        if client.is_connected:
+            self._lost_at = None
+        elif self._lost_at is None:
+            self._lost_at = now
+        return self._lost_at is not None and now - self._lost_at > GIVEN_UP_SECONDS
 
     async def jetstream(self) -> JetStreamContext:
         """JetStream on the connected driver."""
