@@ -37,4 +37,4 @@ def test_decisions_are_numbered_without_gaps_and_short() -> None:
     assert pages
     numbers = [int(page.name[:4]) for page in pages]
     assert numbers == list(range(1, len(pages) + 1))
-    assert [page.name for page in pages if len(page.read_text().splitlines()) > 80] == []
+    assert [page.name for page in pages if len(page.read_text().splitlines()) > 90] == []
