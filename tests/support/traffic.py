@@ -9,6 +9,7 @@ from tests.support.stack import Json, Stack, make_event
 
 BATCH_EVENTS = 20
 ATTEMPTS_MAX = 2000
+HTTP_OK = 200
 
 
 class Traffic:
@@ -40,7 +41,7 @@ class Traffic:
     def _send(self, batch: list[Json]) -> int:
         for failures in range(ATTEMPTS_MAX):
             try:
-                if self._stack.post(batch).status_code == httpx.codes.OK:
+                if self._stack.post(batch).status_code == HTTP_OK:
                     return failures
             except httpx.TransportError:
                 continue
