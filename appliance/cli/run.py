@@ -99,8 +99,10 @@ class _Run:
         loop = asyncio.get_running_loop()
         self._started = loop.time()
         for number in _STOP_SIGNALS:
-            if signal.getsignal(number) is signal.SIG_IGN:
-                continue  # `nohup` wants the hang-up to be ignored
+            # `nohup` wants the hang-up to be ignored. An ignored SIGINT is only what a shell gives
+            # to background jobs, and `kill -INT` shall stop them all the same.
+            if number is signal.SIGHUP and signal.getsignal(number) is signal.SIG_IGN:
+                continue
             loop.add_signal_handler(number, self._on_signal)
         async with open_installation(self._settings, listener=self._console.entry) as installation:
             listening = open_public_socket(self._settings, inherited=self._environment)
