@@ -15,6 +15,7 @@ LINES_PER_SECOND_MAX: Final = 2000
 _LEVELS: Final = ("debug", "info", "warning", "error", "critical")
 _LEVEL_NAMES: Final = {"warn": "warning", "fatal": "critical", "exception": "error"}
 _RESERVED: Final = frozenset({"timestamp", "level", "event", "component", "pid", "restart"})
+_LAST_WORDS: Final = "pug-appliance: "  # how our own command line begins its one line of failure
 _PLAIN_LEVEL: Final = re.compile(r"^\[?(DEBUG|INFO|WARNING|ERROR|CRITICAL)\]?[: ]+")
 
 
@@ -89,6 +90,8 @@ def parse_plain(text: str) -> ParsedLine:
 
 def parse_structured(text: str) -> ParsedLine:
     """A line of our own programs: a JSON object with `event` and `level`, or free text."""
+    if text.startswith(_LAST_WORDS):
+        return ParsedLine(level="error", event=text.removeprefix(_LAST_WORDS))
     if not text.startswith("{"):
         return parse_plain(text)
     try:

@@ -70,6 +70,7 @@ def test_a_second_has_a_budget() -> None:
         ("plain words", ParsedLine(level="info", event="plain words")),
         ("ERROR: no", ParsedLine(level="error", event="no")),
         ("[WARNING] hm", ParsedLine(level="warning", event="hm")),
+        ("pug-appliance: no; do", ParsedLine(level="error", event="no; do")),
         ("{broken", ParsedLine(level="info", event="{broken")),
         (
             '{"event":"x","level":"warn","n":1,"pid":5}',
