@@ -28,7 +28,6 @@ from appliance.domain.ingest.blocks import (
     Block,
     Message,
     count_kept,
-    identify,
     parse_message,
     plan_left_out,
     render_block,
@@ -150,7 +149,7 @@ class EventsWriter:
         dead = tuple(one.delivery.sequence for one in gathered.dead)
         for one in gathered.dead:
             await self._bury(one)
-        wanted = {identify(row) for message in gathered.messages for row in message.rows}
+        wanted = {one for message in gathered.messages for one in message.identities}
         stored = await self._inserts.find_stored(wanted)
         block = Block(
             number=max(position.newest + 1, int(self._clock.now().timestamp() * 1000)),

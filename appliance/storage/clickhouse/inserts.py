@@ -41,6 +41,9 @@ INSERT_SETTINGS: Final[dict[str, Setting]] = {
     "max_block_size": 1_048_576,
     # an event may be of any month; a block has at most as many parts as rows
     "max_partitions_per_insert_block": 0,
+    # a block has no two rows of one event, and the feeds sum before they write: merging at insert
+    # would sort for nothing
+    "optimize_on_insert": 0,
     # compiling the feeds' expressions costs more than it saves at blocks of this size
     "compile_expressions": 0,
     "compile_aggregate_expressions": 0,
@@ -102,8 +105,12 @@ class EventInserts:
         """Which of these events are in `events`."""
         if not identities:
             return set()
+        projects = {project: _tsv(project) for project, _, _, _ in identities}
         wanted = "".join(
-            f"{_tsv(one.project_id)}\t{one.minute}:00\t{one.event_id}\n" for one in identities
+            [
+                f"{projects[project]}\t{minute}:00\t{event_id}\n"
+                for project, minute, _, event_id in identities
+            ]
         )
         answer = await self._store.rows(
             _FIND_STORED,
@@ -116,7 +123,7 @@ class EventInserts:
             ),
         )
         found = {
-            Identity(str(project), str(minute), str(kind), str(event_id))
+            (str(project), str(minute), str(kind), str(event_id))
             for project, minute, kind, event_id in answer
         }
         return found.intersection(identities)

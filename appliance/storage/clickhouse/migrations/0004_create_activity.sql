@@ -1,5 +1,8 @@
 -- Why: person lists and summaries without reading events [storage 3.3]; cookieless ids never enter.
--- Locks: creates only. Cost of the feed: about 2 us an event.
+-- Locks: creates only. Cost of the feed: about 1 us an event. The eight values of the latest event
+-- are one text, separated by a zero character; read the n-th with
+-- splitByChar('\0', argMaxMerge(latest))[n]: 1 browser 2 browser_version 3 os 4 os_version 5 device
+-- 6 country 7 region 8 city. A later value is appended.
 -- The `_repair` view fills the same table from the repair door of 0001 when a block reached
 -- `events` but not this table (decision 0002).
 CREATE TABLE IF NOT EXISTS distinct_id_activity_states
@@ -11,14 +14,7 @@ CREATE TABLE IF NOT EXISTS distinct_id_activity_states
     event_count SimpleAggregateFunction(sum, UInt64),
     page_view_count SimpleAggregateFunction(sum, UInt64),
     sessions AggregateFunction(uniq, UUID),
-    browser AggregateFunction(argMax, String, Tuple(DateTime64(3, 'UTC'), UUID)),
-    browser_version AggregateFunction(argMax, String, Tuple(DateTime64(3, 'UTC'), UUID)),
-    os AggregateFunction(argMax, String, Tuple(DateTime64(3, 'UTC'), UUID)),
-    os_version AggregateFunction(argMax, String, Tuple(DateTime64(3, 'UTC'), UUID)),
-    device AggregateFunction(argMax, String, Tuple(DateTime64(3, 'UTC'), UUID)),
-    country AggregateFunction(argMax, String, Tuple(DateTime64(3, 'UTC'), UUID)),
-    region AggregateFunction(argMax, String, Tuple(DateTime64(3, 'UTC'), UUID)),
-    city AggregateFunction(argMax, String, Tuple(DateTime64(3, 'UTC'), UUID)),
+    latest AggregateFunction(argMax, String, Tuple(DateTime64(3, 'UTC'), UUID)),
     last_block SimpleAggregateFunction(max, Int64)
 )
 ENGINE = AggregatingMergeTree
@@ -29,6 +25,18 @@ SETTINGS
     fsync_part_directory = 1;
 
 CREATE MATERIALIZED VIEW IF NOT EXISTS distinct_id_activity_states_feed TO distinct_id_activity_states AS
+WITH
+    concatWithSeparator('\0', browser, browser_version, os, os_version, device, country, region, city) AS joined,
+    if(countSubstrings(joined, '\0') = 7, joined, concatWithSeparator('\0',
+        replaceAll(browser, '\0', ''),
+        replaceAll(browser_version, '\0', ''),
+        replaceAll(os, '\0', ''),
+        replaceAll(os_version, '\0', ''),
+        replaceAll(device, '\0', ''),
+        replaceAll(country, '\0', ''),
+        replaceAll(region, '\0', ''),
+        replaceAll(city, '\0', '')
+    )) AS slots
 SELECT
     project_id,
     distinct_id,
@@ -37,20 +45,25 @@ SELECT
     count() AS event_count,
     countIf(kind = 'page_view') AS page_view_count,
     uniqState(session_id) AS sessions,
-    argMaxState(toString(events.browser), (occur_time, event_id)) AS browser,
-    argMaxState(toString(events.browser_version), (occur_time, event_id)) AS browser_version,
-    argMaxState(toString(events.os), (occur_time, event_id)) AS os,
-    argMaxState(toString(events.os_version), (occur_time, event_id)) AS os_version,
-    argMaxState(toString(events.device), (occur_time, event_id)) AS device,
-    argMaxState(toString(events.country), (occur_time, event_id)) AS country,
-    argMaxState(toString(events.region), (occur_time, event_id)) AS region,
-    argMaxState(toString(events.city), (occur_time, event_id)) AS city,
+    argMaxState(slots, (occur_time, event_id)) AS latest,
     max(insert_block) AS last_block
-FROM events AS events
+FROM events
 WHERE insert_block >= 0 AND NOT startsWith(distinct_id, 'cookieless-')
 GROUP BY project_id, distinct_id;
 
 CREATE MATERIALIZED VIEW IF NOT EXISTS distinct_id_activity_states_repair TO distinct_id_activity_states AS
+WITH
+    concatWithSeparator('\0', browser, browser_version, os, os_version, device, country, region, city) AS joined,
+    if(countSubstrings(joined, '\0') = 7, joined, concatWithSeparator('\0',
+        replaceAll(browser, '\0', ''),
+        replaceAll(browser_version, '\0', ''),
+        replaceAll(os, '\0', ''),
+        replaceAll(os_version, '\0', ''),
+        replaceAll(device, '\0', ''),
+        replaceAll(country, '\0', ''),
+        replaceAll(region, '\0', ''),
+        replaceAll(city, '\0', '')
+    )) AS slots
 SELECT
     project_id,
     distinct_id,
@@ -59,15 +72,8 @@ SELECT
     count() AS event_count,
     countIf(kind = 'page_view') AS page_view_count,
     uniqState(session_id) AS sessions,
-    argMaxState(toString(events.browser), (occur_time, event_id)) AS browser,
-    argMaxState(toString(events.browser_version), (occur_time, event_id)) AS browser_version,
-    argMaxState(toString(events.os), (occur_time, event_id)) AS os,
-    argMaxState(toString(events.os_version), (occur_time, event_id)) AS os_version,
-    argMaxState(toString(events.device), (occur_time, event_id)) AS device,
-    argMaxState(toString(events.country), (occur_time, event_id)) AS country,
-    argMaxState(toString(events.region), (occur_time, event_id)) AS region,
-    argMaxState(toString(events.city), (occur_time, event_id)) AS city,
+    argMaxState(slots, (occur_time, event_id)) AS latest,
     max(insert_block) AS last_block
-FROM events_repair AS events
+FROM events_repair
 WHERE repair_target = 'distinct_id_activity_states' AND NOT startsWith(distinct_id, 'cookieless-')
 GROUP BY project_id, distinct_id;

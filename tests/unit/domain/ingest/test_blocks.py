@@ -8,7 +8,6 @@ from appliance.base.errors import InvalidInputError
 from appliance.domain.ingest.blocks import (
     WHOLE_MESSAGE,
     Block,
-    Identity,
     count_kept,
     identify,
     kept_rows,
@@ -72,7 +71,7 @@ def test_repetitions_are_left_out_once() -> None:
 def test_stored_events_are_left_out() -> None:
     """What the event store has already is not inserted again."""
     message = parse_message(1, payload(make_row(1), make_row(2)))
-    stored = {Identity("p1", "2026-02-28 23:59", "purchase", ID.format(2))}
+    stored = {("p1", "2026-02-28 23:59", "purchase", ID.format(2))}
     assert plan_left_out([message], stored) == {1: (1,)}
 
 
