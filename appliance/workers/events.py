@@ -47,7 +47,9 @@ BEAT_SECONDS: Final = 5.0
 STANDBY_SECONDS: Final = 15.0
 STANDBY_POLL_SECONDS: Final = 1.0
 PAUSE_SECONDS: Final = (0.1, 0.2, 0.5, 1.0, 2.0)
-DEAD_LETTER_ATTEMPTS_MAX: Final = 3
+REPLAY_BYTES_MAX: Final = 2 << 30
+"""How much of what is stored already stays on the queue for replaying."""
+TRIM_SECONDS: Final = 30.0
 WORKER_NAME: Final = "events"
 _EMPTY_READS_MAX: Final = 10
 
@@ -55,10 +57,11 @@ _LOG: Final = structlog.stdlib.get_logger()
 
 
 class Limits(Struct, frozen=True, kw_only=True):
-    """How large a block grows, and how long its first event waits for company."""
+    """How large a block grows, how long its first event waits for company, what stays to replay."""
 
     rows_max: int
     wait: Seconds
+    replay_bytes_max: int = REPLAY_BYTES_MAX
 
 
 class Dead(Struct, frozen=True, kw_only=True):
@@ -102,6 +105,7 @@ class EventsWriter:
         self._settler = Settler(inserts)
         self._carried: Delivery | None = None
         self._beat_at = 0.0
+        self._trimmed_at = 0.0
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop`; outages are waited out, bugs end it."""
@@ -162,9 +166,19 @@ class EventsWriter:
         block = await self._insert(block, gathered)
         self._count(gathered.messages, block)
         await self._reader.acknowledge([one.reply for one in gathered.deliveries])
+        await self._trim(block.last)
         # `done` is written with the next block, or by the next beat: until then a crash only
         # makes the next worker look once more
         return msgspec.structs.replace(position, done=block.last, block=block)
+
+    async def _trim(self, done: int) -> None:
+        now = self._clock.monotonic_seconds()
+        if now - self._trimmed_at < TRIM_SECONDS:
+            return
+        self._trimmed_at = now
+        gone = await self._reader.trim(done=done, bytes_max=self._limits.replay_bytes_max)
+        if gone:
+            _LOG.info("queue_trimmed", messages=gone)
 
     async def _open_block(self, position: Position, block: Block) -> Position:
         opened = msgspec.structs.replace(

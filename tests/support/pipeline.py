@@ -152,6 +152,7 @@ class Stage:
         ledger: type[BlockLedger] = BlockLedger,
         rows_max: int = 50_000,
         streams: Streams | None = None,
+        replay_bytes_max: int = 1 << 30,
     ) -> EventsWriter:
         owner = uuid.uuid4().hex
         clock = SystemClock()
@@ -162,7 +163,7 @@ class Stage:
             inserts=inserts or self.inserts,
             dead_letters=DeadLetters(chosen),
             clock=clock,
-            limits=Limits(rows_max=rows_max, wait=Seconds(0.05)),
+            limits=Limits(rows_max=rows_max, wait=Seconds(0.05), replay_bytes_max=replay_bytes_max),
             state=WorkerState(name="events"),
             owner=owner,
         )

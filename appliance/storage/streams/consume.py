@@ -146,6 +146,25 @@ class LogReader:
             for reply in replies:
                 await client.publish(reply, b"+ACK")
 
+    async def trim(self, *, done: int, bytes_max: int) -> int:
+        """Remove the oldest messages up to `done` while the stream is larger than `bytes_max`.
+
+        What is stored in the event store is kept only for replaying; without this a busy stream
+        would fill its disk long before its messages are old, and then refuse events. Returns how
+        many messages went.
+        """
+        jetstream = await self._streams.jetstream()
+        with stream_errors():
+            state = (await jetstream.stream_info(self._stream)).state
+            if state.bytes <= bytes_max or not state.messages:
+                return 0
+            kept = state.messages * (bytes_max - bytes_max // 4) // state.bytes
+            first_kept = min(done + 1, state.last_seq - kept + 1)
+            if first_kept <= state.first_seq:
+                return 0
+            await jetstream.purge_stream(self._stream, seq=first_kept)
+        return first_kept - state.first_seq
+
     async def lag(self) -> Lag:
         """How many messages wait, and how many are in work."""
         jetstream = await self._streams.jetstream()

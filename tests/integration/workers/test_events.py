@@ -110,6 +110,24 @@ async def test_lag_is_visible(stage: Stage) -> None:
         assert await poll(caught_up, every_seconds=0.02, timeout_seconds=10)
 
 
+async def test_stored_messages_are_trimmed(stage: Stage) -> None:
+    """A busy stream keeps a bounded number of bytes, and never less than what is not stored."""
+    writer = stage.writer(replay_bytes_max=100_000)
+    jetstream = await stage.streams.jetstream()
+    for seed in range(20):
+        await stage.publish(encode(make_events(50, seed=seed)))
+    assert (await jetstream.stream_info("events")).state.bytes > 200_000
+    async with stage.working(writer):
+        await stage.expect(Counts.of(1000))
+
+        async def trimmed() -> bool | None:
+            return (await jetstream.stream_info("events")).state.bytes <= 100_000 or None
+
+        assert await poll(trimmed, every_seconds=0.05, timeout_seconds=10)
+        await stage.publish(encode(make_events(10, seed=99)))
+        await stage.expect(Counts.of(1010))
+
+
 class Point(Stopped):
     """Inserts that stop before or after the first one."""
 
