@@ -1,36 +1,56 @@
-"""An event store with the real schema for the insight tests."""
+"""An event store with the real schema, in a database of its own for each module."""
 
-import re
-from pathlib import Path
+import asyncio
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import LiteralString
+from uuid import uuid4
 
-import clickhouse_connect
 import pytest
+from msgspec.structs import replace
 
-_MIGRATIONS = Path(__file__).parents[3] / "appliance" / "storage" / "clickhouse" / "migrations"
+from appliance.config.endpoints import ClickHouseEndpoint, resolve_endpoints
+from appliance.config.model import Settings
+from appliance.storage.clickhouse.client import ClickHouse, Row, Setting
+from appliance.storage.clickhouse.inserts import INSERT_SETTINGS
+from appliance.storage.migrate import migrate_clickhouse
 
 
-class _EmbeddedStore:
-    def __init__(self, client) -> None:
-        self.client = client
+class EventStore:
+    """Opens the driver for each call, because every property test has an event loop of its own."""
 
-    async def rows(self, statement, parameters=None, settings=None):
-        return self.client.query(
-            statement, parameters=dict(parameters or {}), settings=dict(settings or {})
-        ).result_rows
+    def __init__(self, endpoint: ClickHouseEndpoint) -> None:
+        self._endpoint = endpoint
+
+    @asynccontextmanager
+    async def _opened(self) -> AsyncGenerator[ClickHouse]:
+        store = ClickHouse(self._endpoint)
+        try:
+            yield store
+        finally:
+            await store.close()
+
+    async def rows(
+        self,
+        statement: LiteralString,
+        parameters: Mapping[str, object] | None = None,
+        settings: Mapping[str, Setting] | None = None,
+    ) -> Sequence[Row]:
+        """The rows of a query."""
+        async with self._opened() as store:
+            return await store.rows(statement, parameters, settings)
 
     async def insert(self, rows: bytes) -> None:
-        self.client.raw_insert("events", insert_block=rows, fmt="JSONEachRow")
+        """Insert events, one JSON object a line."""
+        async with self._opened() as store:
+            await store.insert_ndjson("events", [rows], INSERT_SETTINGS)
 
 
 @pytest.fixture(scope="module")
-def event_store():
-    client = clickhouse_connect.get_client(interface="chdb", path="/tmp/insights/dbt")
-    client.command("DROP DATABASE IF EXISTS pug")
-    client.command("CREATE DATABASE pug")
-    client.command("USE pug")
-    for path in sorted(_MIGRATIONS.glob("000[123]*.sql")):
-        for statement in re.sub("--.*", "", path.read_text()).split(";"):
-            if statement.strip():
-                client.command(statement)
-    yield _EmbeddedStore(client)
-    client.close()
+def event_store(engines: Settings) -> EventStore:
+    """The event store of the engine, migrated, empty."""
+    endpoint = replace(
+        resolve_endpoints(engines).clickhouse, database=f"insights_{uuid4().hex[:12]}"
+    )
+    asyncio.run(migrate_clickhouse(endpoint, lambda _name: None))
+    return EventStore(endpoint)
