@@ -1,7 +1,8 @@
 """When a component that ended is started again, and when not.
 
 Invariant: delays double from 0.1 s to 30 s with jitter, are forgotten after 60 s of health, and end
-only for components that may be quarantined. A data engine is never given up. Pure.
+only for components that may be quarantined. A data engine is never given up. Who was killed from
+outside while it was healthy did not fail (decision 0007). Pure.
 """
 
 from typing import Final
@@ -11,6 +12,7 @@ import msgspec
 DELAY_SECONDS_MIN: Final = 0.1
 DELAY_SECONDS_MAX: Final = 30.0
 HEALTH_SECONDS_MIN: Final = 60.0
+KILLED_HEALTH_SECONDS_MIN: Final = 1.0
 FAILURES_MAX: Final = 8
 _JITTER_SHARE: Final = 0.25
 
@@ -30,9 +32,13 @@ class Quarantine(msgspec.Struct, frozen=True, kw_only=True):
 Verdict = RestartAfter | Quarantine
 
 
-def count_failures(failures: int, *, ready_seconds: float) -> int:
-    """Failures in a row, this end included; a long health before it forgets the earlier ones."""
-    return 1 if ready_seconds >= HEALTH_SECONDS_MIN else failures + 1
+def count_failures(failures: int, *, ready_seconds: float, killed: bool) -> int:
+    """Failures in a row, this end included; a health before it that is long enough forgets them.
+
+    `killed`: it was ended by SIGKILL, which nobody sends to himself.
+    """
+    needed = KILLED_HEALTH_SECONDS_MIN if killed else HEALTH_SECONDS_MIN
+    return 1 if ready_seconds >= needed else failures + 1
 
 
 def delay_seconds(failures: int, *, jitter: float) -> float:

@@ -6,6 +6,7 @@ TaskGroup, and `run` returns only when no process is left. A cause travels up: t
 """
 
 import asyncio
+import signal
 from typing import Final
 
 from appliance.base.errors import (
@@ -153,7 +154,9 @@ class Supervisor:
         """Decide what follows from a failure; seconds until the next start, None for never."""
         now = self._around.clock.monotonic_seconds()
         lived = now - component.ready_at if component.ready_at is not None else 0.0
-        component.failures = count_failures(component.failures, ready_seconds=lived)
+        component.failures = count_failures(
+            component.failures, ready_seconds=lived, killed=failure.status == -signal.SIGKILL
+        )
         component.cause = failure.cause
         if self._is_final(component, failure):
             self._move(component, Event.FAIL)

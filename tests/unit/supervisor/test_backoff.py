@@ -9,6 +9,7 @@ from appliance.supervisor.backoff import (
     DELAY_SECONDS_MIN,
     FAILURES_MAX,
     HEALTH_SECONDS_MIN,
+    KILLED_HEALTH_SECONDS_MIN,
     Quarantine,
     RestartAfter,
     count_failures,
@@ -41,8 +42,14 @@ def test_nonsense_is_a_bug(failures: int, jitter: float) -> None:
 
 def test_health_forgets_failures() -> None:
     """After 60 s of health the next failure is the first again."""
-    assert count_failures(7, ready_seconds=HEALTH_SECONDS_MIN) == 1
-    assert count_failures(7, ready_seconds=HEALTH_SECONDS_MIN - 0.1) == 8
+    assert count_failures(7, ready_seconds=HEALTH_SECONDS_MIN, killed=False) == 1
+    assert count_failures(7, ready_seconds=HEALTH_SECONDS_MIN - 0.1, killed=False) == 8
+
+
+def test_a_kill_from_outside_is_no_failure_of_the_healthy() -> None:
+    """However often it is killed, it is back at once; a start that dies is not."""
+    assert count_failures(7, ready_seconds=KILLED_HEALTH_SECONDS_MIN, killed=True) == 1
+    assert count_failures(7, ready_seconds=KILLED_HEALTH_SECONDS_MIN - 0.1, killed=True) == 8
 
 
 def test_a_data_engine_is_never_given_up() -> None:
