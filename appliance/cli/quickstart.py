@@ -76,7 +76,14 @@ async def _run_own(arguments: Sequence[str], config: Path) -> None:
     process = await asyncio.create_subprocess_exec(
         *self_argv(*arguments), "--config", str(config), stdout=asyncio.subprocess.DEVNULL
     )
-    if await process.wait() != 0:
+    try:
+        await process.wait()
+    finally:
+        # Ctrl-C while it runs: what we started ends before we do.
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    if process.returncode != 0:
         raise UnavailableError(
             "QUICKSTART_FAILED",
             f"`pug-appliance {' '.join(arguments[:2])}` ended with status {process.returncode}",
