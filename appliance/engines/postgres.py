@@ -16,7 +16,7 @@ from appliance.config.endpoints import LOOPBACK, resolve_postgres
 from appliance.config.model import PostgresSettings, Settings
 from appliance.config.secrets import Secret, SecretName, load_secret, load_secret_file
 from appliance.engines.place import Place, engine_folder, write_private
-from appliance.engines.postgres_cluster import check_cluster, clear_stale_pid, make_cluster
+from appliance.engines.postgres_cluster import check_cluster, clear_stale_pids, make_cluster
 from appliance.engines.postgres_driver import (
     NoSuchDatabaseError,
     PostgresConnection,
@@ -76,7 +76,7 @@ def postgres_spec(place: Place) -> ProcessSpec:
         check_cluster(place.folders.postgres, cluster)
         if not cluster.exists():
             await make_cluster(cluster, home=home, account=place.account, password=password)
-        clear_stale_pid(cluster)
+        clear_stale_pids(cluster, sockets)
         write_private(cluster / "postgresql.conf", render_config(place, sockets), place.account)
         write_private(cluster / "pg_hba.conf", render_access(settings.postgres), place.account)
 

@@ -129,14 +129,15 @@ def _initdb(home: Path, making: Path, word: Path, maker: Account | None) -> Proc
     )
 
 
-def clear_stale_pid(cluster: Path) -> None:
-    """Remove the pid file of a PostgreSQL that is gone.
+def clear_stale_pids(cluster: Path, sockets: Path) -> None:
+    """Remove the pid file, the socket and its lock of a PostgreSQL that is gone.
 
     Only the supervisor calls this, after it took the lock and ended whatever worked in the folder.
-    In a container the pid in the file often belongs to somebody else by now, and PostgreSQL would
-    refuse to start for ever.
+    The pid in such a file often belongs to somebody else by now, or to a zombie that nobody reaps,
+    and PostgreSQL would refuse to start for ever.
     """
-    (cluster / "postmaster.pid").unlink(missing_ok=True)
+    for left in (cluster / "postmaster.pid", *sockets.glob(".s.PGSQL.*")):
+        left.unlink(missing_ok=True)
 
 
 def _flush_file_system(folder: Path) -> None:
