@@ -26,8 +26,10 @@ from appliance.base.units import Seconds
 from appliance.domain.delivery import Disposition
 from appliance.domain.ingest.blocks import (
     Block,
+    Identity,
     Message,
     count_kept,
+    find_malformed,
     parse_message,
     plan_left_out,
     render_block,
@@ -150,11 +152,10 @@ class EventsWriter:
         gathered = await self._gather()
         if gathered is None:
             return await self._beat(position)
+        gathered, stored = await self._look_up(gathered)
         dead = tuple(one.delivery.sequence for one in gathered.dead)
         for one in gathered.dead:
             await self._bury(one)
-        wanted = {one for message in gathered.messages for one in message.identities}
-        stored = await self._inserts.find_stored(wanted)
         block = Block(
             number=max(position.newest + 1, int(self._clock.now().timestamp() * 1000)),
             first=position.done + 1,
@@ -179,6 +180,27 @@ class EventsWriter:
         gone = await self._reader.trim(done=done, bytes_max=self._limits.replay_bytes_max)
         if gone:
             _LOG.info("queue_trimmed", messages=gone)
+
+    async def _look_up(self, gathered: Gathered) -> tuple[Gathered, set[Identity]]:
+        """Which of the events are stored; what cannot even be looked up is a dead letter."""
+        wanted = {one for message in gathered.messages for one in message.identities}
+        try:
+            return gathered, await self._inserts.find_stored(wanted)
+        except InvalidInputError as error:
+            malformed = find_malformed(gathered.messages)
+            if not malformed:
+                raise ApplianceError(
+                    "BLOCK_UNREADABLE", "the event store refuses to look events up"
+                ) from error
+            dead = tuple(
+                Dead(delivery=one, reason="an event id or a time is malformed")
+                for one in gathered.deliveries
+                if one.sequence in malformed
+            )
+            kept = tuple(one for one in gathered.messages if one.sequence not in malformed)
+            return await self._look_up(
+                msgspec.structs.replace(gathered, messages=kept, dead=gathered.dead + dead)
+            )
 
     async def _open_block(self, position: Position, block: Block) -> Position:
         opened = msgspec.structs.replace(

@@ -58,11 +58,10 @@ SELECT DISTINCT
     kind,
     toString(event_id)
 FROM events
-WHERE project_id IN (SELECT DISTINCT project FROM wanted)
-  AND date_trunc('minute', occur_time) IN (SELECT DISTINCT minute FROM wanted)
-  AND event_id IN (SELECT id FROM wanted)
+WHERE project_id IN (SELECT project FROM places)
+  AND date_trunc('minute', occur_time) IN (SELECT minute FROM places)
+  AND event_id IN (SELECT id FROM ids)
 """
-_WANTED_STRUCTURE: Final = "project String, minute DateTime64(0, 'UTC'), id UUID"
 
 _WITNESS: Final[dict[Rollup, LiteralString]] = {
     Rollup.DAILY: """
@@ -105,22 +104,21 @@ class EventInserts:
         """Which of these events are in `events`."""
         if not identities:
             return set()
-        projects = {project: _tsv(project) for project, _, _, _ in identities}
-        wanted = "".join(
-            [
-                f"{projects[project]}\t{minute}:00\t{event_id}\n"
-                for project, minute, _, event_id in identities
-            ]
+        # the three columns are three sets to the query, so each needs every value only once
+        places = {(project, minute) for project, minute, _, _ in identities}
+        minutes = "".join(f"{_tsv(project)}\t{minute}:00\n" for project, minute in places)
+        ids = "\n".join([event_id for _, _, _, event_id in identities])
+        wanted = ExternalData(
+            file_name="places",
+            data=minutes.encode(),
+            fmt="TSV",
+            structure="project String, minute DateTime64(0, 'UTC')",
         )
+        wanted.add_file(file_name="ids", data=ids.encode(), fmt="TSV", structure="id UUID")
         answer = await self._store.rows(
             _FIND_STORED,
             settings=LOOKUP_SETTINGS,
-            external=ExternalData(
-                file_name="wanted",
-                data=wanted.encode(),
-                fmt="TSV",
-                structure=_WANTED_STRUCTURE,
-            ),
+            external=wanted,
         )
         found = {
             (str(project), str(minute), str(kind), str(event_id))

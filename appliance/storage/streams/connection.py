@@ -7,13 +7,16 @@ piling up. The waits are given explicitly, because the driver's own are two seco
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Final
 
 import structlog
-from nats.aio.client import Client
+from nats.aio.client import Client, RawCredentials
 from nats.aio.msg import Msg
 from nats.js import JetStreamContext
 
+from appliance.base.errors import MisconfiguredError
 from appliance.base.tasks import poll
 from appliance.config.endpoints import NatsEndpoint
 from appliance.storage.streams.errors import stream_errors, unavailable
@@ -117,7 +120,7 @@ class Streams:
                         name=self._name,
                         user=endpoint.user,
                         password=endpoint.password.reveal() if endpoint.password else None,
-                        user_credentials=str(endpoint.creds_file) if endpoint.creds_file else None,
+                        user_credentials=_credentials(endpoint),
                         connect_timeout=CONNECT_SECONDS_MAX,
                         reconnect_time_wait=RECONNECT_SECONDS,  # pyright: ignore[reportArgumentType] the driver sleeps any number of seconds
                         max_reconnect_attempts=-1,
@@ -146,6 +149,29 @@ class Streams:
             timeout_seconds=RECONNECT_WAIT_SECONDS_MAX,
         ):
             raise unavailable()
+
+
+def _credentials(endpoint: NatsEndpoint) -> RawCredentials | Path | None:
+    """How to sign in with a user JWT: both settings together win over the file [configuration 2].
+
+    Raises MisconfiguredError when the installation cannot sign.
+    """
+    if endpoint.jwt is not None and endpoint.seed is not None:
+        chosen: RawCredentials | Path | None = RawCredentials(
+            f"-----BEGIN NATS USER JWT-----\n{endpoint.jwt.reveal()}\n"
+            "------END NATS USER JWT------\n\n"
+            f"-----BEGIN USER NKEY SEED-----\n{endpoint.seed.reveal()}\n"
+            "------END USER NKEY SEED------\n"
+        )
+    else:
+        chosen = endpoint.creds_file
+    if chosen is not None and find_spec("nkeys") is None:
+        raise MisconfiguredError(
+            "NKEYS_MISSING",
+            "signing in to NATS with credentials needs the package nkeys",
+            hint="install it, or give user and password in nats.url",
+        )
+    return chosen
 
 
 def _calling(heard: Callable[[bytes], None]) -> Callable[[Msg], Awaitable[None]]:

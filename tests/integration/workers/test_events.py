@@ -63,14 +63,16 @@ async def test_poison_is_isolated(stage: Stage) -> None:
     """A message that only the engine finds unreadable is a dead letter; neighbours are stored."""
     poison = encode([{**make_events(1, seed=7)[0], "bot_score": "many"}])
     garbled = b"this is not JSON"
-    for payload in (encode(make_events(10)), poison, garbled, encode(make_events(10, seed=1))):
+    malformed = encode([{**make_events(1, seed=8)[0], "event_id": "x" * 36}])
+    bad = [poison, garbled, malformed]
+    for payload in (encode(make_events(10)), *bad, encode(make_events(10, seed=1))):
         await stage.publish(payload)
     async with stage.working():
         await stage.expect(Counts.of(20))
     letters = [letter async for letter in stage.dead_letters.summaries("events")]
-    assert len(letters) == 2
+    assert len(letters) == 3
     bodies = [(await stage.dead_letters.load("events", one.sequence))[1] for one in letters]
-    assert sorted(bodies) == sorted([poison, garbled])
+    assert sorted(bodies) == sorted(bad)
     first = letters[0].headers
     assert first["original_subject"] == "events.ingest"
     assert first["original_stream"] == "events"

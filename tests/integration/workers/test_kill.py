@@ -119,3 +119,4 @@ async def kill_while_publishing(
     assert kills >= 2
     with worker_process(settings):
         await stage.expect(Counts.of(BATCH_EVENTS * BATCHES))
+    assert [letter async for letter in stage.dead_letters.summaries("events")] == []

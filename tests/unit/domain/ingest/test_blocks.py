@@ -9,6 +9,7 @@ from appliance.domain.ingest.blocks import (
     WHOLE_MESSAGE,
     Block,
     count_kept,
+    find_malformed,
     identify,
     kept_rows,
     parse_message,
@@ -112,7 +113,6 @@ def test_render_of_nothing_is_empty() -> None:
         b'{"event_id": "x"}',
         b"[1]",
         payload(make_row(event_id="6f1d9f620c7b4d0e8a553f0a9b1c2d01")),
-        payload(make_row(occur_time="2026-02-28T23:59:30Z")),
         payload(make_row(project_id="")),
         json.dumps(make_row(), indent=1).encode() + b"\n" + json.dumps(make_row(2)).encode(),
         b" " + payload(make_row()),
@@ -124,6 +124,14 @@ def test_poison_is_named(bad: bytes) -> None:
     with pytest.raises(InvalidInputError) as caught:
         parse_message(1, bad)
     assert caught.value.reason == "ROWS_UNREADABLE"
+
+
+def test_malformed_rows_are_found() -> None:
+    """What has the right length and the wrong form is named when the store refuses it."""
+    good = parse_message(1, payload(make_row()))
+    bad_time = parse_message(2, payload(make_row(), make_row(2, occur_time="2026-02-28T23:59:30Z")))
+    bad_id = parse_message(3, payload(make_row(event_id="x" * 36)))
+    assert find_malformed([good, bad_time, bad_id]) == (2, 3)
 
 
 def test_empty_message_has_no_rows() -> None:
