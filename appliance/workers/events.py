@@ -391,8 +391,11 @@ class EventsWriter:
     async def _stand_by(self, stop: asyncio.Event) -> None:
         """Another worker has the record: wait until it shows no sign of life."""
         await self._reader.close()
-        if await self._ledger.is_ours():
-            return  # our own write arrived although its answer was lost
+        try:
+            if await self._ledger.is_ours():
+                return  # our own write arrived although its answer was lost
+        except ApplianceError:
+            return  # who holds the record is asked again when the queue answers
         _LOG.info("worker_standing_by")
         self._state.pause = "STANDING_BY"
         seen, quiet = self._ledger.revision, 0.0

@@ -8,6 +8,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Final
 
+from aiohttp import ClientError
 from clickhouse_connect.driver.exceptions import ClickHouseError, Error
 
 from appliance.base.errors import (
@@ -45,7 +46,7 @@ def clickhouse_errors() -> Generator[None]:
         raise translate(error.code) from error
     except TimeoutError as error:
         raise TimedOutError("DEADLINE_EXCEEDED", "the event store took too long") from error
-    except (ClickHouseError, OSError) as error:
+    except (ClickHouseError, ClientError, OSError) as error:
         raise unavailable() from error
 
 
