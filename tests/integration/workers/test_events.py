@@ -1,6 +1,7 @@
 """The events worker: every accepted event once, in the raw table and in every roll-up."""
 
-from collections.abc import Iterable
+import asyncio
+from collections.abc import AsyncGenerator, Iterable
 
 import pytest
 
@@ -261,3 +262,36 @@ async def test_lost_answer_of_the_ledger(stage: Stage) -> None:
             await stage.publish(encode(make_events(10, seed=seed)))
             await stage.expect(Counts.of(10 * (seed + 1)))
     assert LostAnswer.writes > 3
+
+
+async def test_running_insert_is_seen(stage: Stage) -> None:
+    """An insert that still runs is seen by its token, so settling can wait for its end."""
+    gate, started = asyncio.Event(), asyncio.Event()
+
+    async def slowly() -> AsyncGenerator[bytes]:
+        for row in make_events(2):
+            yield encode([row])
+            started.set()
+            await gate.wait()
+
+    client = await stage.store._opened()
+    async with asyncio.TaskGroup() as group:
+        group.create_task(
+            client.raw_insert(
+                "events",
+                insert_block=slowly(),
+                settings={**INSERT_SETTINGS, "insert_deduplication_token": "77.0"},
+                fmt="JSONEachRow",
+            )
+        )
+        await started.wait()
+
+        async def seen() -> bool | None:
+            return await stage.inserts.count_running("77.") == 1 or None
+
+        try:
+            assert await poll(seen, every_seconds=0.02, timeout_seconds=10)
+            assert await stage.inserts.count_running("78.") == 0
+        finally:
+            gate.set()
+    assert await stage.inserts.count_running("77.") == 0
