@@ -6,10 +6,10 @@ piling up. The waits are given explicitly, because the driver's own are two seco
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 import structlog
 from nats.aio.client import Client, RawCredentials
@@ -33,6 +33,8 @@ PENDING_BYTES_MAX: Final = 16 << 20
 CLOSE_SECONDS_MAX: Final = 3.0
 _POLL_SECONDS: Final = 0.02
 
+Result = TypeVar("Result")
+
 _LOG: Final = structlog.stdlib.get_logger()
 
 
@@ -45,6 +47,7 @@ class Streams:
         self._client: Client | None = None
         self._opening = asyncio.Lock()
         self._lost_at: float | None = None
+        self._lost = asyncio.Event()
         self._listeners: list[tuple[str, Callable[[bytes], None]]] = []
 
     def listen(self, subject: str, heard: Callable[[bytes], None]) -> None:
@@ -74,6 +77,7 @@ class Streams:
             if self._client is None or self._client.is_closed:
                 self._client = await self._connect()
                 self._lost_at = None
+                self._lost.clear()
         client = self._client
         if not client.is_connected:
             await self._wait_for_reconnect(client)
@@ -91,6 +95,23 @@ class Streams:
         """JetStream on the connected driver."""
         client = await self.client()
         return client.jetstream(timeout=REQUEST_SECONDS_MAX)  # pyright: ignore[reportUnknownMemberType] half-typed driver
+
+    async def unless_lost(self, work: Coroutine[object, object, Result]) -> Result:
+        """What `work` answers; it is given up at once when the connection is lost meanwhile.
+
+        The driver would go on waiting for an answer that only the lost connection could bring.
+        Raises UnavailableError then; whether the server did what was asked is unknown.
+        """
+        task = asyncio.ensure_future(work)
+        lost = asyncio.ensure_future(self._lost.wait())
+        try:
+            await asyncio.wait({task, lost}, return_when=asyncio.FIRST_COMPLETED)
+            if task.done():
+                return task.result()
+            raise unavailable()
+        finally:
+            lost.cancel()
+            task.cancel()
 
     async def ping(self) -> None:
         """Return when the server answers."""
@@ -129,6 +150,8 @@ class Streams:
                         pending_size=PENDING_BYTES_MAX,
                         allow_reconnect=True,
                         error_cb=_log_error,
+                        disconnected_cb=self._on_lost,
+                        reconnected_cb=self._on_back,
                     )
                     for subject, heard in self._listeners:
                         await client.subscribe(  # pyright: ignore[reportUnknownMemberType] half-typed driver
@@ -138,6 +161,12 @@ class Streams:
                 await client.close()
                 raise
         return client
+
+    async def _on_lost(self) -> None:
+        self._lost.set()
+
+    async def _on_back(self) -> None:
+        self._lost.clear()
 
     async def _wait_for_reconnect(self, client: Client) -> None:
         async def reconnected() -> bool | None:

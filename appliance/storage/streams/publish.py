@@ -56,8 +56,10 @@ class Publisher:
         try:
             jetstream = await self._streams.jetstream()
             with stream_errors():
-                answer = await jetstream.publish(
-                    subject, payload, timeout=REQUEST_SECONDS_MAX, headers=complete
+                answer = await self._streams.unless_lost(
+                    jetstream.publish(
+                        subject, payload, timeout=REQUEST_SECONDS_MAX, headers=complete
+                    )
                 )
         finally:
             self._slots.release()
