@@ -56,7 +56,7 @@ def test_bombs(call: Call, packing: BoundedGzip | BoundedZstd):
     assert refusal.value.code is Code.INVALID_ARGUMENT
 
 
-@pytest.mark.parametrize("tail", [b"more", gzip.compress(b"x")])
+@pytest.mark.parametrize("tail", [b"more", gzip.compress(b"x")], ids=["more", "member"])
 def test_gzip_with_something_behind(call: Call, tail: bytes):
     """One gzip stream is one body."""
     current_call.set(call)
