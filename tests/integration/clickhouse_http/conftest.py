@@ -1,3 +1,5 @@
+"""One engine process for each module, driven by the real clients."""
+
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
