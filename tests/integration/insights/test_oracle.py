@@ -1,6 +1,5 @@
 """Random events and random questions: events = roll-up = oracle."""
 
-import asyncio
 from datetime import UTC, datetime, timedelta
 from itertools import count
 
@@ -31,9 +30,9 @@ from appliance.storage.clickhouse.insights.run import ClickHouseInsights
 from tests.support import oracle
 from tests.support.event_rows import make_rows
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.anyio, pytest.mark.integration]
 
-EXAMPLES = 120
+EXAMPLES = 60
 _PROJECTS = count()
 _START = datetime(2025, 3, 1, tzinfo=UTC)
 _DAY_MS = 86_400_000
@@ -209,41 +208,35 @@ _RANDOM = settings(
 
 @_RANDOM
 @given(events=_EVENTS, specs=st.lists(_any_trend(), min_size=1, max_size=4))
-def test_trends_from_events_are_the_oracles(event_store, events, specs) -> None:
+async def test_trends_from_events_are_the_oracles(event_store, events, specs) -> None:
     """Any filter, zone, width, breakdown and aggregation [insights 3 to 9]."""
     project = f"trends-{next(_PROJECTS)}"
 
-    async def run() -> None:
-        await event_store.insert(make_rows(project, events))
-        for spec in specs:
-            answer = await _answer(event_store, spec, project)
-            if not _has_real_others(answer):
-                assert _served(answer) == oracle.trends(spec, events, is_rest_exact=False)
-
-    asyncio.run(run())
+    await event_store.insert(make_rows(project, events))
+    for spec in specs:
+        answer = await _answer(event_store, spec, project)
+        if not _has_real_others(answer):
+            assert _served(answer) == oracle.trends(spec, events, is_rest_exact=False)
 
 
 @_RANDOM
 @given(events=_EVENTS, specs=st.lists(_rollup_trend(), min_size=1, max_size=4))
-def test_both_sources_give_the_oracles_trend(event_store, events, specs) -> None:
+async def test_both_sources_give_the_oracles_trend(event_store, events, specs) -> None:
     """What the roll-up may answer, it answers like the events [insights 20]."""
     project = f"rollup-{next(_PROJECTS)}"
 
-    async def run() -> None:
-        await event_store.insert(make_rows(project, events))
-        for spec in specs:
-            for source in (Source.EVENTS, Source.EVENT_ROLLUP):
-                answer = await _answer(event_store, spec, project, source)
-                is_exact = source is Source.EVENT_ROLLUP
-                if not _has_real_others(answer):
-                    assert _served(answer) == oracle.trends(spec, events, is_rest_exact=is_exact)
-
-    asyncio.run(run())
+    await event_store.insert(make_rows(project, events))
+    for spec in specs:
+        for source in (Source.EVENTS, Source.EVENT_ROLLUP):
+            answer = await _answer(event_store, spec, project, source)
+            is_exact = source is Source.EVENT_ROLLUP
+            if not _has_real_others(answer):
+                assert _served(answer) == oracle.trends(spec, events, is_rest_exact=is_exact)
 
 
 @_RANDOM
 @given(events=_EVENTS, trend=st.one_of(_any_trend(), _rollup_trend()))
-def test_totals_are_the_oracles(event_store, events, trend) -> None:
+async def test_totals_are_the_oracles(event_store, events, trend) -> None:
     """One number over the same conditions, from every source that may answer [insights 10]."""
     asked = trend.question.events
     if len(asked) > 1:
@@ -251,12 +244,9 @@ def test_totals_are_the_oracles(event_store, events, trend) -> None:
     spec = replace(trend, question=Segmentation(events=asked))
     project = f"totals-{next(_PROJECTS)}"
 
-    async def run() -> None:
-        await event_store.insert(make_rows(project, events))
-        plan = plan_insight(spec, project_id=project, now_ms=_NOW_MS)
-        for source in {Source.EVENTS, plan.source}:
-            answer = await ClickHouseInsights(event_store).answer(replace(plan, source=source))
-            expected = oracle.segmentation(spec, events)
-            assert answer.total == pytest.approx(expected, rel=1e-9, abs=1e-9)
-
-    asyncio.run(run())
+    await event_store.insert(make_rows(project, events))
+    plan = plan_insight(spec, project_id=project, now_ms=_NOW_MS)
+    for source in {Source.EVENTS, plan.source}:
+        answer = await ClickHouseInsights(event_store).answer(replace(plan, source=source))
+        expected = oracle.segmentation(spec, events)
+        assert answer.total == pytest.approx(expected, rel=1e-9, abs=1e-9)
