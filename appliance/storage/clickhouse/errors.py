@@ -27,7 +27,7 @@ ROWS_UNREADABLE: Final = "ROWS_UNREADABLE"
 _UNREADABLE: Final = frozenset(
     {6, 25, 26, 27, 33, 38, 41, 53, 69, 70, 72, 117, 321, 376, 441, 467, 472, 675, 676}
 )
-_EXHAUSTED: Final = frozenset({202, 241, 243, 252, 439, 722})
+_EXHAUSTED: Final = frozenset({158, 202, 241, 243, 252, 307, 396, 439, 722})
 _TIMED_OUT: Final = frozenset({159, 160, 209})
 _UNAVAILABLE: Final = frozenset({100, 101, 102, 210, 236, 242, 279, 394, 425, 735})
 _SCHEMA_MISSING: Final = frozenset({16, 47, 60, 81})

@@ -130,9 +130,9 @@ def compile_trends(plan: TrendsPlan) -> Statement:
         cells=_rollup_cells(plan) if is_rollup else _event_cells(plan),
         only_matched=literal("" if plan.has_shared_grid else "WHERE cell.3 > 0"),
     )
-    worth = literal("amount")
-    merged = literal("sum(amount)")
-    if is_rollup:
+    worth = literal("toFloat64(amount)")
+    merged = literal("toFloat64(sum(amount))")
+    if is_rollup and _counts_people(plan):
         worth = _by_measure(plan, "amount", "finalizeAggregation(people)")
         merged = _by_measure(plan, "sum(amount)", "uniqMerge(people)")
     if not plan.breakdown.properties:
@@ -198,15 +198,22 @@ def _event_cell(plan: TrendsPlan, index: int) -> Fragment:
 
 def _rollup_cell(plan: TrendsPlan, index: int) -> Fragment:
     match = _match(plan, index)
+    people = literal("0")
+    if _counts_people(plan):
+        people = fill("uniqMergeStateIf(visitors, <match>)", match=match)
     return fill(
-        "(<event>, <kind>, countIf(<match>), sumIf(event_count, <a>), "
-        "uniqMergeStateIf(visitors, <b>))",
+        "(<event>, <kind>, countIf(<match>), sumIf(event_count, <match_again>), <people>)",
         event=integer_value(index),
         kind=_kind(plan.series[index]),
         match=match,
-        a=match,
-        b=match,
+        match_again=match,
+        people=people,
     )
+
+
+def _counts_people(plan: TrendsPlan) -> bool:
+    """Whether the sets of ids are needed; they are most of the roll-up's bytes."""
+    return any(series.measure.aggregation is not Aggregation.TOTAL for series in plan.series)
 
 
 def _kind(series: SeriesPlan) -> Fragment:

@@ -1,7 +1,7 @@
 -- any-kind-by-two-properties
 -- {'p0': 10, 'p1': [1728000000000, 1728086400000], 'p2': 'plan', 'p3': 0, 'p4': 'p', 'p5': 1728000000000, 'p6': 1728172800000}
 
-SELECT event, event_kind, shown, is_rest, bucket, sum(amount) AS value
+SELECT event, event_kind, shown, is_rest, bucket, toFloat64(sum(amount)) AS value
 FROM
 (
     SELECT
@@ -27,7 +27,7 @@ FROM
                 event_kind,
                 split,
                 groupArray((event, bucket, amount, people)) AS points,
-                sum(amount) AS total
+                sum(toFloat64(amount)) AS total
             FROM (
 SELECT
     cell.1 AS event,

@@ -1,7 +1,7 @@
 -- one-event
 -- {'p0': 'a', 'p1': 'n', 'p2': 5.0, 'p3': [1728000000000, 1728086400000], 'p4': 0, 'p5': 'p', 'p6': 1728000000000, 'p7': 1728172800000}
 
-SELECT event, event_kind, split, false AS is_rest, bucket, amount AS value
+SELECT event, event_kind, split, false AS is_rest, bucket, toFloat64(amount) AS value
 FROM (
 SELECT
     cell.1 AS event,
