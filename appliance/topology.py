@@ -23,6 +23,7 @@ from appliance.base.errors import (
 from appliance.base.ready import LISTEN_DESCRIPTOR_VARIABLE
 from appliance.config.endpoints import LOOPBACK, Ports, load_ports
 from appliance.config.model import Settings
+from appliance.config.tls import find_tls
 from appliance.engines.clickhouse import clickhouse_spec
 from appliance.engines.http_door import HTTP_OK, http_get
 from appliance.engines.nats import nats_spec
@@ -104,7 +105,8 @@ def processes(
 
 async def _check_api(place: Place) -> None:
     host = _ANY_ADDRESS.get(place.settings.api.host, place.settings.api.host)
-    answer = await http_get(host, place.ports.api, "/healthz")
+    secure = find_tls(place.settings) is not None
+    answer = await http_get(host, place.ports.api, "/healthz", secure=secure, verify=False)
     if answer.status != HTTP_OK:
         raise UnavailableError("API_UNWELL", f"/healthz is answered with {answer.status}")
 

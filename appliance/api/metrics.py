@@ -30,6 +30,10 @@ SECONDS: Final = Histogram(
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
 )
 IN_PROGRESS: Final = Gauge("rpc_requests_in_progress", "Requests under way.")
+TLS_EXPIRES: Final = Gauge(
+    "tls_certificate_expires_timestamp_seconds",
+    "When the certificate of the public port ends; 0 without one.",
+)
 _LABELS: Final[dict[str, str]] = {
     "events.ip_stripped_total": "source",
     "events.cdn_header_parse_failed_total": "header",

@@ -13,13 +13,14 @@ import gc
 import os
 import signal
 import socket
+import ssl
 import sys
 from collections.abc import Callable
 from typing import Final
 
 import structlog
 from granian._granian import SocketHolder
-from granian.constants import HTTPModes, Interfaces, TaskImpl
+from granian.constants import HTTPModes, Interfaces, SSLProtocols, TaskImpl
 from granian.errors import FatalError
 from granian.http import HTTP1Settings
 from granian.log import LogLevels
@@ -27,11 +28,13 @@ from granian.server.embed import Server
 from litestar.types import ASGIApp
 
 from appliance.api.app import create_app
+from appliance.api.metrics import TLS_EXPIRES
 from appliance.api.ports import Services
-from appliance.base.errors import UnavailableError, UnmetError
+from appliance.base.errors import MisconfiguredError, UnavailableError, UnmetError
 from appliance.base.ready import LISTEN_DESCRIPTOR_VARIABLE, announce_ready
 from appliance.base.tasks import poll
-from appliance.config.model import Settings
+from appliance.config.model import Settings, TlsVersion
+from appliance.config.tls import TlsFiles, find_tls, load_expiry
 
 LISTEN_BACKLOG: Final = 2048
 WORKERS_KILL_TIMEOUT_SECONDS: Final = 10
@@ -40,6 +43,10 @@ WORKERS_KILL_TIMEOUT_SECONDS: Final = 10
 COLLECTOR_THRESHOLDS: Final = (50_000, 20, 50)
 """Containers made before the cycle collector looks, then its older generations."""
 
+_TLS_VERSIONS: Final = {
+    TlsVersion.V1_2: SSLProtocols.tls12,
+    TlsVersion.V1_3: SSLProtocols.tls13,
+}
 _FIRST_ANSWER_TIMEOUT_SECONDS: Final = 15.0
 _FIRST_ANSWER_POLL_SECONDS: Final = 0.01
 _HEADER_READ_TIMEOUT_MS: Final = 15_000
@@ -51,7 +58,15 @@ _log = structlog.get_logger()
 class _Granian(Server):
     """Granian on a socket of ours."""
 
-    def __init__(self, app: ASGIApp, listener: socket.socket, *, requests_max: int) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        listener: socket.socket,
+        *,
+        requests_max: int,
+        tls: TlsFiles | None,
+        tls_version_min: TlsVersion,
+    ) -> None:
         host, port = listener.getsockname()[:2]
         super().__init__(
             app,
@@ -68,6 +83,9 @@ class _Granian(Server):
             log_enabled=True,
             log_level=LogLevels.error,
             log_access=False,
+            ssl_cert=tls.certificate if tls else None,
+            ssl_key=tls.key if tls else None,
+            ssl_protocol_min=_TLS_VERSIONS[tls_version_min],
         )
         self.workers_kill_timeout = WORKERS_KILL_TIMEOUT_SECONDS
         self._listener = listener
@@ -144,8 +162,9 @@ async def serve(
     grpc = None
     if settings.api.grpc_port is not None:
         grpc = _bind(settings.api.host, settings.api.grpc_port, setting="api.grpc_port")
+    tls = find_tls(settings)
     app = create_app(services, settings)
-    server = _Granian(app, listener, requests_max=settings.api.requests_max)
+    server = _make_server(app, listener, settings, tls)
     port = int(listener.getsockname()[1])
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -155,9 +174,9 @@ async def serve(
         async with asyncio.TaskGroup() as group:
             serving = group.create_task(_serve_to_the_end(server, stopping))
             group.create_task(_stop_in_order(app, grpc, stopping, server))
-            await _first_answer(listener, serving)
+            await _first_answer(listener, serving, secure=tls is not None)
             _settle_collector()
-            _log.info("api_ready", port=port)
+            _log.info("api_ready", port=port, tls=tls is not None)
             announce_ready(port=port)
             if on_ready is not None:
                 on_ready(port)
@@ -168,6 +187,32 @@ async def serve(
             loop.remove_signal_handler(number)
         listener.close()
     _log.info("api_stopped", port=port)
+
+
+def _make_server(
+    app: ASGIApp, listener: socket.socket, settings: Settings, tls: TlsFiles | None
+) -> _Granian:
+    """Granian with our certificate, if there is one.
+
+    Raises MisconfiguredError for a certificate that cannot be served with.
+    """
+    if tls is not None:
+        TLS_EXPIRES.set(load_expiry(tls).timestamp())
+    try:
+        return _Granian(
+            app,
+            listener,
+            requests_max=settings.api.requests_max,
+            tls=tls,
+            tls_version_min=settings.tls.version_min,
+        )
+    except (ssl.SSLError, OSError) as error:
+        assert tls is not None, "only a certificate is read there"
+        raise MisconfiguredError(
+            "TLS_UNUSABLE",
+            f"the certificate {tls.certificate} cannot be used: {error.strerror or error}",
+            hint="see `pug-appliance tls show`",
+        ) from error
 
 
 async def _serve_to_the_end(server: _Granian, stopping: asyncio.Event) -> None:
@@ -206,15 +251,19 @@ def _settle_collector() -> None:
     gc.set_threshold(*COLLECTOR_THRESHOLDS)
 
 
-async def _first_answer(listener: socket.socket, serving: "asyncio.Task[None]") -> None:
+async def _first_answer(
+    listener: socket.socket, serving: "asyncio.Task[None]", *, secure: bool
+) -> None:
     host, port = listener.getsockname()[:2]
     near = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 compared, not bound
+
+    tls = _unverified() if secure else None
 
     async def ask() -> bool | None:
         if serving.done():
             return False
         try:
-            reader, writer = await asyncio.open_connection(near, port)
+            reader, writer = await asyncio.open_connection(near, port, ssl=tls)
             try:
                 writer.write(
                     b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
@@ -233,3 +282,11 @@ async def _first_answer(listener: socket.socket, serving: "asyncio.Task[None]") 
     )
     if not answered:
         raise UnavailableError("API_DOES_NOT_ANSWER", "the API started but does not answer")
+
+
+def _unverified() -> ssl.SSLContext:
+    """For the question to ourselves, which is whether anybody answers and not who."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context

@@ -36,6 +36,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "user": ("appliance.cli.user:user", "People who may sign in."),
     "project": ("appliance.cli.project:project", "Projects that receive events."),
     "key": ("appliance.cli.key:key", "API keys of a project."),
+    "tls": ("appliance.cli.tls:tls", "The certificate of the public port."),
     "dlq": ("appliance.cli.dlq:dlq", "Messages that could not be stored."),
     "seed": ("appliance.cli.seed:seed", "Send invented events through the HTTP API."),
     "version": ("appliance.cli.version:version", "Show the versions of everything."),

@@ -19,6 +19,7 @@ from appliance.config.connection import Connection, load_connection
 from appliance.config.effective import save_effective
 from appliance.config.endpoints import Ports
 from appliance.config.model import Folders, Settings
+from appliance.config.tls import find_tls
 from appliance.supervisor.environment import self_argv
 
 DEMO_EVENTS = 5000
@@ -63,7 +64,9 @@ async def _welcome(settings: Settings, ports: Ports, *, demo: bool) -> Connectio
     config = save_effective(settings)
     first_time = not path.exists()
     host = "127.0.0.1" if settings.api.host in {"0.0.0.0", "::"} else settings.api.host  # noqa: S104 compared, not bound
-    url = f"http://[{host}]:{ports.api}" if ":" in host else f"http://{host}:{ports.api}"
+    scheme = "http" if find_tls(settings) is None else "https"
+    shown = f"[{host}]" if ":" in host else host
+    url = f"{scheme}://{shown}:{ports.api}"
     await _run_own(("project", "first", "--url", url), config)
     if demo and first_time:
         _say(f"sending {DEMO_EVENTS} demo events through {url}")

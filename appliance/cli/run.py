@@ -23,6 +23,7 @@ from appliance.config.effective import save_effective
 from appliance.config.endpoints import Ports, save_ports
 from appliance.config.model import Folders, Settings
 from appliance.config.sources import process_environment
+from appliance.config.tls import find_tls
 from appliance.engines.installation import Installation, open_installation
 from appliance.engines.place import choose_place
 from appliance.supervisor.component import Transition
@@ -174,7 +175,9 @@ class _Run:
         seconds = asyncio.get_running_loop().time() - self._started
         host = self._settings.api.host
         shown = f"[{host}]" if ":" in host else host
-        self._console.say(f"everything answers after {seconds:.1f} s at http://{shown}:{ports.api}")
+        scheme = "http" if find_tls(self._settings) is None else "https"
+        url = f"{scheme}://{shown}:{ports.api}"
+        self._console.say(f"everything answers after {seconds:.1f} s at {url}")
         installation.book.note(
             SUPERVISOR, "everything_ready", seconds=round(seconds, 3), port=ports.api
         )

@@ -12,6 +12,7 @@ from appliance.cli.options import json_option, print_json, settings_options
 from appliance.config.connection import load_connection
 from appliance.config.model import Folders, Settings
 from appliance.config.secrets import Secret, load_secret_file
+from appliance.config.tls import find_tls, pinned_context
 from appliance.domain.demo import Story
 from appliance.services.demo import SentReport, send_story
 
@@ -45,14 +46,18 @@ def seed(
 
     The same seed counts once, however often it is sent within the hour.
     """
+    trust = None
     if url is not None and key_file is not None:
         key = load_secret_file(key_file)
     else:
         connection = load_connection(Folders(root=settings.data_dir).connection_file)
-        url = url or connection.url
+        if url is None:
+            url = connection.url
+            tls = find_tls(settings)
+            trust = pinned_context(tls) if tls is not None else None
         key = load_secret_file(key_file) if key_file else Secret(connection.public_key)
     story = make_story(number=number, days=days, events=events)
-    report = asyncio.run(send_story(url, key, story, progress=_show_progress))
+    report = asyncio.run(send_story(url, key, story, progress=_show_progress, trust=trust))
     _tell(report, as_json=as_json)
 
 

@@ -222,6 +222,8 @@ def _cross_check(settings: Settings, origins: Mapping[str, Origin]) -> Iterator[
         settings.email.provider_secret_key
     ):
         yield problem("email.provider_secret_key", "[REDACTED]", "base64 of exactly 32 bytes")
+    if settings.tls.key is not None and settings.tls.certificate is None:
+        yield problem("tls.key", str(settings.tls.key), "tls.certificate beside it")
     yield from _port_clashes(settings, problem)
 
 

@@ -47,6 +47,21 @@ class LogLevel(StrEnum):
     ERROR = "error"
 
 
+class TlsMode(StrEnum):
+    """Whether the public door speaks HTTPS itself."""
+
+    AUTO = "auto"
+    ON = "on"
+    OFF = "off"
+
+
+class TlsVersion(StrEnum):
+    """The oldest TLS that is spoken."""
+
+    V1_2 = "1.2"
+    V1_3 = "1.3"
+
+
 class EmailProvider(StrEnum):
     """Who carries the operator's mail [configuration 4]."""
 
@@ -65,7 +80,7 @@ class ApiSettings(Section, frozen=True, kw_only=True):
         Meta(
             ge=0,
             le=65535,
-            description="public TCP port, plain HTTP; 0 lets the system choose",
+            description="public TCP port; 0 lets the system choose",
             extra=_env("PUG_SERVER_PORT"),
         ),
     ] = 8080
@@ -92,6 +107,31 @@ class ApiSettings(Section, frozen=True, kw_only=True):
         int, Meta(ge=1, le=65536, description="requests in work at once; more wait")
     ] = 1024
     dashboard: Annotated[bool, Meta(description="serve the web pages under /")] = True
+
+
+class TlsSettings(Section, frozen=True, kw_only=True):
+    """HTTPS at the public door, for installations without a proxy."""
+
+    mode: Annotated[
+        TlsMode,
+        Meta(
+            description="auto: HTTPS as soon as there is a certificate; on: never without; "
+            "off: plain HTTP"
+        ),
+    ] = TlsMode.AUTO
+    certificate: Annotated[
+        Path | None,
+        Meta(
+            description="PEM file with certificate and chain; unset: what `tls import` installed"
+        ),
+    ] = None
+    key: Annotated[
+        Path | None,
+        Meta(description="PEM file with the private key; unset: it is in the certificate's file"),
+    ] = None
+    version_min: Annotated[TlsVersion, Meta(description="oldest TLS that is spoken")] = (
+        TlsVersion.V1_2
+    )
 
 
 class PostgresSettings(Section, frozen=True, kw_only=True):
@@ -323,6 +363,7 @@ class Settings(Section, frozen=True, kw_only=True):
         Meta(description="folder for everything the appliance writes", extra=_env("PUG_DATA_DIR")),
     ] = DEFAULT_DATA_DIR
     api: ApiSettings = ApiSettings()
+    tls: TlsSettings = TlsSettings()
     postgres: PostgresSettings = PostgresSettings()
     nats: NatsSettings = NatsSettings()
     clickhouse: ClickHouseSettings = ClickHouseSettings()

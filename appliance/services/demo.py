@@ -5,6 +5,7 @@ sent again a bounded number of times: the API counts a repeated batch once.
 """
 
 import asyncio
+import ssl
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from itertools import islice
@@ -39,13 +40,22 @@ class _Answer(msgspec.Struct, frozen=True):
 
 
 async def send_story(
-    url: str, key: Secret, story: Story, *, progress: Callable[[int], None]
+    url: str,
+    key: Secret,
+    story: Story,
+    *,
+    progress: Callable[[int], None],
+    trust: ssl.SSLContext | None = None,
 ) -> SentReport:
     """Send the story to the API at `url`; `progress` hears the number of events sent so far.
 
+    `trust` says which certificate is accepted; the machine's authorities without it.
     Raises InvalidInputError when the API refuses it and UnavailableError when it does not answer.
     """
-    async with httpx.AsyncClient(base_url=url, timeout=REQUEST_SECONDS_MAX) as client:
+    verify = trust or True
+    async with httpx.AsyncClient(
+        base_url=url, timeout=REQUEST_SECONDS_MAX, verify=verify
+    ) as client:
 
         async def post(batch: list[Event]) -> int:
             return await _post(client, url, key, batch)

@@ -26,7 +26,7 @@ from appliance.base.ready import (
     READY_DESCRIPTOR_VARIABLE,
     parse_ready,
 )
-from appliance.config.model import ApiSettings, Settings
+from appliance.config.model import ApiSettings, Settings, TlsSettings, TlsVersion
 from appliance.domain.ingest.event import Batch
 from appliance.domain.ingest.facts import RequestFacts
 from appliance.domain.ingest.validate import check_batch
@@ -175,9 +175,8 @@ def main(arguments: list[str]) -> None:
     """Serve until told to stop.
 
     `--unchecked` skips the rules, to measure the face alone; `--broken` fails to open;
-    `--grpc PORT` opens the port of native
-    gRPC; `--stores FOLDER` puts the real
-    services of the installation in FOLDER behind the faces.
+    `--grpc PORT` opens the port of native gRPC; `--tls PEM VERSION` speaks HTTPS; `--stores FOLDER`
+    puts the real services of the installation in FOLDER behind the faces.
     """
     configure_logging(component="api", readable=False)
     if "--stores" in arguments:
@@ -190,7 +189,12 @@ def main(arguments: list[str]) -> None:
     grpc_port = None
     if "--grpc" in arguments:
         grpc_port = int(arguments[arguments.index("--grpc") + 1])
-    run(Settings(api=ApiSettings(host="127.0.0.1", port=0, grpc_port=grpc_port)), services)
+    tls = TlsSettings()
+    if "--tls" in arguments:
+        path, version = arguments[arguments.index("--tls") + 1 :][:2]
+        tls = TlsSettings(certificate=Path(path), version_min=TlsVersion(version))
+    api = ApiSettings(host="127.0.0.1", port=0, grpc_port=grpc_port)
+    run(Settings(api=api, tls=tls), services)
 
 
 if __name__ == "__main__":
