@@ -209,6 +209,12 @@ class _Run:
                 self._on_signal()
             case Command.RESTART:
                 self._supervisor.restart(request.component)
+            case Command.HOLD:
+                self._supervisor.hold(
+                    request.component, holder=request.holder, seconds=request.seconds
+                )
+            case Command.RELEASE:
+                self._supervisor.release(request.component, holder=request.holder)
         return Answer(
             pid=os.getpid(),
             memory_bytes=memory_bytes(os.getpid()),

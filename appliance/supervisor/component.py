@@ -3,6 +3,8 @@
 Invariant: the state changes through `move` only, which consults the table of `state.py`.
 """
 
+from typing import Final
+
 import msgspec
 
 from appliance.base.errors import ApplianceError
@@ -12,6 +14,9 @@ from appliance.supervisor.output import OutputSink
 from appliance.supervisor.probe import Questioner
 from appliance.supervisor.spec import Kind, ProcessSpec
 from appliance.supervisor.state import USABLE, Event, State, next_state
+
+_AT_REST: Final = frozenset({State.QUARANTINED, State.FAILED})
+"""States without a process and without a next start; a hold changes nothing there."""
 
 
 class Failure(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,6 +53,7 @@ class ComponentStatus(msgspec.Struct, frozen=True, kw_only=True):
     version: str
     cause: str
     external: bool
+    held: bool = False
 
 
 class Component:
@@ -67,6 +73,8 @@ class Component:
         self.responsive = True
         self.stop_wanted = False
         self.restart_wanted = False
+        self.held_by = ""
+        self.held_until = 0.0
 
     @property
     def name(self) -> str:
@@ -91,7 +99,12 @@ class Component:
     @property
     def interrupted(self) -> bool:
         """Whether somebody wants its process to end."""
-        return self.stop_wanted or self.restart_wanted
+        return self.stop_wanted or self.restart_wanted or (self.held and self.state not in _AT_REST)
+
+    @property
+    def held(self) -> bool:
+        """Whether it must not run for a while."""
+        return bool(self.held_by)
 
     def move(self, event: Event, *, now: float, retry_seconds: float | None = None) -> Transition:
         """Change the state; an illegal event is a bug."""
@@ -126,4 +139,5 @@ class Component:
             version=self.spec.version,
             cause=self.cause,
             external=self.spec.kind is Kind.EXTERNAL,
+            held=self.held,
         )

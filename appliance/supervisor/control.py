@@ -1,4 +1,4 @@
-"""The private door to a running supervisor: status, stop, restart, over a Unix socket.
+"""The private door to a running supervisor: status, stop, restart, hold, over a Unix socket.
 
 Invariant: the socket has mode 0600 in a 0700 folder; one request line gets one answer line; both
 are bounded in size and time. A socket file without a listener is stale and replaced.
@@ -11,7 +11,7 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from enum import StrEnum
 from pathlib import Path
-from typing import Final
+from typing import Annotated, Final
 
 import msgspec
 
@@ -22,6 +22,8 @@ from appliance.supervisor.component import ComponentStatus
 _LINE_BYTES_MAX: Final = 1 << 20
 _REQUEST_SECONDS_MAX: Final = 10.0
 _CONNECTIONS_MAX: Final = 16
+HOLD_SECONDS_MAX: Final = 600.0
+"""How long a component can be kept from running; who asked may be killed meanwhile."""
 
 
 class Command(StrEnum):
@@ -30,6 +32,8 @@ class Command(StrEnum):
     STATUS = "status"
     STOP = "stop"
     RESTART = "restart"
+    HOLD = "hold"
+    RELEASE = "release"
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -37,6 +41,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     command: Command
     component: str = ""
+    holder: str = ""
+    seconds: Annotated[float, msgspec.Meta(gt=0, le=HOLD_SECONDS_MAX)] = 1.0
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -11,6 +11,7 @@ from typing import Final
 
 from appliance.base.errors import (
     ApplianceError,
+    ConflictError,
     MisconfiguredError,
     NotFoundError,
     UnavailableError,
@@ -26,6 +27,7 @@ from appliance.supervisor.state import Event, State
 from appliance.supervisor.surroundings import Surroundings
 
 ONESHOT_FAILURES_MAX: Final = 5
+_TIMER_SECONDS: Final = 0.05  # a timer may ring a little early
 _EXIT_MISCONFIGURED: Final = 3
 _EXIT_UNAVAILABLE: Final = 7
 _GRAVE: Final = frozenset({State.BACKING_OFF, State.QUARANTINED, State.FAILED})
@@ -86,6 +88,46 @@ class Supervisor:
         component.restart_wanted = True
         self._bell.ring()
 
+    def hold(self, name: str, *, holder: str, seconds: float) -> None:
+        """Stop one component and keep it stopped until `release`, or until the time is over.
+
+        The same holder may ask again to have more time. Raises NotFoundError for a name that cannot
+        be held and ConflictError while somebody else holds it.
+        """
+        component = self._components.get(name)
+        if component is None or component.spec.kind is not Kind.SERVICE:
+            raise NotFoundError("COMPONENT_UNKNOWN", f"there is no component {name!r} to hold")
+        if component.held_by not in {"", holder}:
+            raise ConflictError(
+                "COMPONENT_HELD",
+                f"{name} is held by somebody else",
+                hint="wait until the other operation has ended",
+            )
+        component.held_by = holder
+        component.held_until = self._around.clock.monotonic_seconds() + seconds
+        asyncio.get_running_loop().call_later(seconds, self._end_hold, component, holder)
+        self._around.book.note(name, "component_held", seconds=seconds)
+        self._bell.ring()
+
+    def release(self, name: str, *, holder: str) -> None:
+        """End a hold.
+
+        Raises NotFoundError when it is not in force any more: then the component may have run.
+        """
+        component = self._components.get(name)
+        if component is None or component.held_by != holder:
+            raise NotFoundError("HOLD_OVER", f"{name} is not held any more")
+        component.held_by = ""
+        self._around.book.note(name, "component_released")
+        self._bell.ring()
+
+    def _end_hold(self, component: Component, holder: str) -> None:
+        now = self._around.clock.monotonic_seconds()
+        if component.held_by == holder and now >= component.held_until - _TIMER_SECONDS:
+            component.held_by = ""
+            self._around.book.note(component.name, "component_hold_expired", "warning")
+            self._bell.ring()
+
     async def all_ready(self) -> None:
         """Return when every component is ready; never when the tree stops before."""
         await self._bell.until(self.is_ready)
@@ -121,7 +163,10 @@ class Supervisor:
     async def _own(self, component: Component) -> None:
         while component.state is not State.STOPPED:
             await self._bell.until(
-                lambda: component.stop_wanted or (not self._stopping and self._has_needs(component))
+                lambda: (
+                    component.stop_wanted
+                    or (not self._stopping and not component.held and self._has_needs(component))
+                )
             )
             if component.stop_wanted:
                 self._move(component, Event.STOP)
