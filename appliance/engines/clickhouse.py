@@ -22,7 +22,7 @@ from appliance.config.model import Settings
 from appliance.config.secrets import SecretName, load_secret
 from appliance.engines.http_door import HTTP_OK, http_get
 from appliance.engines.place import Place, engine_folder, write_private
-from appliance.engines.programs import package_version
+from appliance.engines.programs import package_version, release_folder
 from appliance.supervisor.account import grant_passage, may_read
 from appliance.supervisor.environment import self_argv
 from appliance.supervisor.spec import Account, Kind, ProcessSpec, StopStep
@@ -82,13 +82,21 @@ def _usable_account(place: Place) -> Account | None:
     account = place.account
     if account is None:
         return None
-    chdb = importlib.util.find_spec("chdb")
-    needed = (Path(sys.executable), Path(os.__file__), Path(appliance_version.__file__))
-    if chdb is not None and chdb.origin is not None:
-        needed = (*needed, Path(chdb.origin))
+    needed = _needed_to_run()
     for path in needed:
         grant_passage(path, account)
     return account if all(may_read(path, account) for path in needed) else None
+
+
+def _needed_to_run() -> tuple[Path, ...]:
+    release = release_folder()
+    if release is not None:
+        return (Path(sys.executable), release / "_internal" / "base_library.zip")
+    needed = (Path(sys.executable), Path(os.__file__), Path(appliance_version.__file__))
+    chdb = importlib.util.find_spec("chdb")
+    if chdb is not None and chdb.origin is not None:
+        needed = (*needed, Path(chdb.origin))
+    return needed
 
 
 def _render_settings(place: Place) -> str:
@@ -97,7 +105,12 @@ def _render_settings(place: Place) -> str:
         place.settings.clickhouse, port=place.ports.clickhouse, url=None
     )
     return render_settings(
-        Settings(data_dir=place.settings.data_dir, clickhouse=chosen, logs=place.settings.logs)
+        Settings(
+            data_dir=place.settings.data_dir,
+            clickhouse=chosen,
+            disk=place.settings.disk,
+            logs=place.settings.logs,
+        )
     )
 
 

