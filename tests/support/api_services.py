@@ -37,6 +37,7 @@ from appliance.gen.shared.insights.v1.insights_pb import (
     TrendSeries,
     TrendsResult,
 )
+from appliance.services.room import DiskState
 from appliance.services.wiring import build_services
 from tests.support.engines import engine_settings
 
@@ -124,6 +125,9 @@ class MemoryServices:
         self.opened = False
         self.broken = False
         self.closed = False
+
+    def disk(self) -> DiskState:
+        return DiskState(free_bytes=1 << 30, reserve_bytes=1 << 29, refused=0)
 
     async def open(self) -> None:
         if self.broken:
