@@ -55,6 +55,10 @@ def create_app(
         clock=time,
         ids=ids or IdMaker(time),
     )
+
+    def numbers() -> Answer:
+        return metrics.exposition(services.ingest.counts, services.disk())
+
     handlers = [
         _mount(gateway, service)
         for service in mounted_services(services, settings.api.body_bytes_max)
@@ -63,7 +67,7 @@ def create_app(
         _page("/health", _given(health.alive)),
         _page("/healthz", _given(health.alive)),
         _page("/readyz", lambda: health.readiness(services.readiness)),
-        _page("/metrics", _given(lambda: metrics.exposition(services.ingest.counts))),
+        _page("/metrics", _given(numbers)),
     ]
     if settings.api.dashboard:
         handlers += [_page(path, _fixed(answer)) for path, answer in web.pages().items()]

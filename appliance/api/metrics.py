@@ -17,9 +17,10 @@ from prometheus_client import (
     Histogram,
     generate_latest,
 )
-from prometheus_client.core import CounterMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from appliance.api.ports import Disk
 from appliance.api.protocols import Answer
 
 REQUESTS: Final = Counter("rpc_requests_total", "Finished requests.", ("service", "method", "code"))
@@ -42,15 +43,31 @@ _LABELS: Final[dict[str, str]] = {
 """Label names of the contract's counters; the others are told apart by `reason`."""
 
 
-def exposition(counts: Mapping[tuple[str, str], int]) -> Answer:
+def exposition(counts: Mapping[tuple[str, str], int], disk: Disk) -> Answer:
     """All metrics of this process in the text format, the ingest chain's `counts` included."""
     chain = CollectorRegistry()
     chain.register(_Chain(counts))
+    chain.register(_Disk(disk))
     return Answer(
         status=200,
         headers=[(b"content-type", CONTENT_TYPE_LATEST.encode())],
         body=generate_latest(REGISTRY) + generate_latest(chain),
     )
+
+
+class _Disk(Collector):
+    """How much room there is for events."""
+
+    def __init__(self, disk: Disk) -> None:
+        self._disk = disk
+
+    def collect(self) -> Iterator[Metric]:
+        free, reserve = "disk_free_bytes", "disk_reserve_bytes"
+        yield GaugeMetricFamily(free, "Free for the stores.", value=self._disk.free_bytes)
+        yield GaugeMetricFamily(reserve, "Below it no events are taken.", self._disk.reserve_bytes)
+        yield CounterMetricFamily(
+            "ingest_refused_disk_full", "Batches refused for lack of disk.", self._disk.refused
+        )
 
 
 class _Chain(Collector):

@@ -62,6 +62,19 @@ class Insights(Protocol):
         ...
 
 
+class Disk(Protocol):
+    """How full the disk of the stores is."""
+
+    @property
+    def free_bytes(self) -> int: ...
+
+    @property
+    def reserve_bytes(self) -> int: ...
+
+    @property
+    def refused(self) -> int: ...
+
+
 class Services(Protocol):
     """Everything the faces use."""
 
@@ -73,6 +86,10 @@ class Services(Protocol):
 
     @property
     def insights(self) -> Insights: ...
+
+    def disk(self) -> Disk:
+        """How full the disk is, and how many batches that cost."""
+        ...
 
     async def open(self) -> None:
         """Begin to connect; never fails because a store is down."""

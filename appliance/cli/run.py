@@ -24,7 +24,8 @@ from appliance.config.endpoints import Ports, save_ports
 from appliance.config.model import Folders, Settings
 from appliance.config.sources import process_environment
 from appliance.config.tls import find_tls
-from appliance.engines.installation import Installation, open_installation
+from appliance.engines.ballast import LOOK_SECONDS, Ballast
+from appliance.engines.installation import Installation, note_ballast, open_installation
 from appliance.engines.place import choose_place
 from appliance.supervisor.component import Transition
 from appliance.supervisor.control import Answer, Command, ControlServer, Request
@@ -152,9 +153,11 @@ class _Run:
                 welcome = self._when_ready(installation, supervisor, ports)
                 self._welcome = group.create_task(self._guard(welcome))
                 watchdog = group.create_task(self._tell_watchdog())
+                ballast = group.create_task(self._keep_ballast(installation))
                 await self._guard(supervisor.run())
                 self._welcome.cancel()
                 watchdog.cancel()
+                ballast.cancel()
         finally:
             await control.close()
         self._console.say("stopped")
@@ -190,6 +193,14 @@ class _Run:
         while seconds is not None:
             self._notifier.watchdog()
             await asyncio.sleep(seconds)
+
+    async def _keep_ballast(self, installation: Installation) -> None:
+        ballast = Ballast(self._settings)
+        while True:
+            change = ballast.keep()
+            if change is not None:
+                note_ballast(installation.book, change)
+            await asyncio.sleep(LOOK_SECONDS)
 
     def _on_signal(self) -> None:
         self._stop_asked += 1

@@ -14,6 +14,9 @@ from appliance.config.model import Folders, Settings
 from appliance.config.secrets import SecretName, secret_path
 
 _MEMORY_SHARE = 2
+_FREE_BYTES_MIN = 64 << 20
+_FREE_SHARE = 4
+"""Inserts stop at this part of the reserve: what is left is for merges and the other engines."""
 """Without a setting, all queries together get one part in so many of the machine's memory."""
 
 
@@ -82,6 +85,7 @@ def serve_clickhouse(settings: Settings) -> None:
             password_file=copy
             if copy.exists()
             else secret_path(folders.secrets, SecretName.CLICKHOUSE),
+            free_bytes_min=min(_FREE_BYTES_MIN, int(settings.disk.reserve) // _FREE_SHARE),
             memory_bytes_max=chosen.memory_bytes_max or _machine_memory_bytes() // _MEMORY_SHARE,
             queries_max=chosen.queries_max,
         )

@@ -13,6 +13,7 @@ _TEMPLATE: Final = """<clickhouse>
   <mark_cache_size>{cache_bytes}</mark_cache_size>
   <uncompressed_cache_size>0</uncompressed_cache_size>
   <merge_tree>
+    <min_free_disk_bytes_to_perform_insert>{free_bytes_min}</min_free_disk_bytes_to_perform_insert>
     <fsync_after_insert>1</fsync_after_insert>
     <fsync_part_directory>1</fsync_part_directory>
     <min_rows_to_fsync_after_merge>1</min_rows_to_fsync_after_merge>
@@ -33,10 +34,14 @@ _CACHE_DIVISOR: Final = 16
 _CACHE_BYTES_MAX: Final = 256 << 20
 
 
-def render_configuration(*, memory_bytes_max: int, backup_dir: Path) -> str:
-    """The file's text for an engine that may use this much memory and write backups there."""
+def render_configuration(*, memory_bytes_max: int, free_bytes_min: int, backup_dir: Path) -> str:
+    """The file's text for an engine that may use this much memory and write backups there.
+
+    Rows are refused while less than `free_bytes_min` of the disk is free.
+    """
     return _TEMPLATE.format(
         memory_bytes_max=memory_bytes_max,
+        free_bytes_min=free_bytes_min,
         backup_dir=escape(f"{backup_dir}/"),
         cache_bytes=min(_CACHE_BYTES_MAX, memory_bytes_max // _CACHE_DIVISOR),
     )

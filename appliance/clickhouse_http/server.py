@@ -58,7 +58,8 @@ _log = structlog.get_logger()
 class EngineOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Everything the engine process is told.
 
-    `port` 0 lets the system choose; `memory_bytes_max` bounds all statements together;
+    `port` 0 lets the system choose; `memory_bytes_max` bounds all statements together; rows are
+    refused while less than `free_bytes_min` of the disk is free;
     `queries_max` is how many statements run at once, others wait `wait_seconds_max`. BACKUP may
     write below `backup_dir`, by default `backups` in the data directory.
     """
@@ -69,6 +70,7 @@ class EngineOptions(msgspec.Struct, frozen=True, kw_only=True):
     user: str
     password_file: Path
     memory_bytes_max: Annotated[int, msgspec.Meta(ge=64 << 20)]
+    free_bytes_min: int = 0
     queries_max: Annotated[int, msgspec.Meta(ge=1)] = 16
     backup_dir: Path | None = None
     wait_seconds_max: float = 10.0
@@ -89,6 +91,7 @@ class EngineServer:
                 data_dir=options.data_dir,
                 config=render_configuration(
                     memory_bytes_max=options.memory_bytes_max,
+                    free_bytes_min=options.free_bytes_min,
                     backup_dir=options.backup_dir or options.data_dir / "backups",
                 ),
             )

@@ -260,6 +260,25 @@ class WorkerSettings(Section, frozen=True, kw_only=True):
     ] = "127.0.0.1:0"
 
 
+class DiskSettings(Section, frozen=True, kw_only=True):
+    """What happens when the disk gets full."""
+
+    reserve: Annotated[
+        Bytes,
+        Meta(
+            description="free disk below which no events are taken, so that the engines can finish "
+            "what was taken and answer questions"
+        ),
+    ] = Bytes(512 << 20)
+    ballast: Annotated[
+        Bytes,
+        Meta(
+            description="size of a file that is given up when the disk is full all the same; "
+            "0B for none"
+        ),
+    ] = Bytes(256 << 20)
+
+
 class LogSettings(Section, frozen=True, kw_only=True):
     """What is logged, and how much of it is kept."""
 
@@ -368,6 +387,7 @@ class Settings(Section, frozen=True, kw_only=True):
     nats: NatsSettings = NatsSettings()
     clickhouse: ClickHouseSettings = ClickHouseSettings()
     worker: WorkerSettings = WorkerSettings()
+    disk: DiskSettings = DiskSettings()
     logs: LogSettings = LogSettings()
     sessions: SessionSettings = SessionSettings()
     email: EmailSettings = EmailSettings()
@@ -402,6 +422,10 @@ class Folders(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def clickhouse(self) -> Path:
         return self.root / "clickhouse"
+
+    @property
+    def ballast_file(self) -> Path:
+        return self.root / "spool" / "ballast"
 
     @property
     def ports_file(self) -> Path:

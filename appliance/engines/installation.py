@@ -20,13 +20,16 @@ from appliance.base.files import FileLock, ensure_folder, unwritable, write_atom
 from appliance.base.units import Bytes
 from appliance.config.model import Folders, Settings
 from appliance.config.secrets import SecretName, ensure_secrets, load_secret
+from appliance.engines.ballast import Ballast, BallastChange, Move
 from appliance.supervisor.component import Transition
 from appliance.supervisor.identity import Registry, end_leftovers
-from appliance.supervisor.output import Listener, LogBook, LogPolicy
+from appliance.supervisor.output import SUPERVISOR, Listener, LogBook, LogPolicy
 from appliance.supervisor.surroundings import Surroundings
 from appliance.version import RELEASE, RELEASE_NUMBER
 
 FREE_BYTES_MIN: Final = Bytes(256 << 20)
+RESTART_BYTES_MIN: Final = Bytes(32 << 20)
+"""Enough for engines that have their files already: a full disk must not keep answers away."""
 _LEFTOVER_SECONDS_MAX: Final = 20.0
 _RELEASE_FILE: Final = "release.json"
 _JITTER_STEPS: Final = 1 << 16
@@ -74,6 +77,7 @@ async def open_installation(
     written, is too full, or a secret is missing or exposed.
     """
     folders = Folders(root=settings.data_dir)
+    released = Ballast(settings).keep(take=False)
     check_free_space(folders.root)
     if not folders.root.exists():
         ensure_folder(folders.root)
@@ -100,6 +104,8 @@ async def open_installation(
         try:
             registry = Registry(folders.run / "processes.json")
             ended = await end_leftovers(registry.leftovers(), budget_seconds=_LEFTOVER_SECONDS_MAX)
+            if released is not None:
+                note_ballast(book, released)
             if ended:
                 book.note("supervisor", "leftovers_ended", "warning", pids=list(ended))
             yield Installation(settings=settings, book=book, registry=registry, clock=chosen_clock)
@@ -107,6 +113,18 @@ async def open_installation(
             book.close()
     finally:
         lock.release()
+
+
+def note_ballast(book: LogBook, change: BallastChange) -> None:
+    """Tell the operator that the disk is full, or has room again."""
+    full = change.move is Move.RELEASE
+    book.note(
+        SUPERVISOR,
+        "disk_full_ballast_released" if full else "ballast_taken",
+        "error" if full else "info",
+        free=str(Bytes(change.free_bytes)),
+        ballast=str(Bytes(change.size_bytes)),
+    )
 
 
 def log_policy(settings: Settings) -> LogPolicy:
@@ -164,16 +182,17 @@ def check_release(folder: Path) -> None:
 
 
 def check_free_space(folder: Path) -> None:
-    """Refuse a disk on which the engines could not even begin.
+    """Refuse a disk on which the engines could not even begin, or begin again.
 
     Raises MisconfiguredError naming path, what is free and what is needed.
     """
     existing = next(path for path in (folder, *folder.parents) if path.exists())
     free = shutil.disk_usage(existing).free
-    if free < FREE_BYTES_MIN and not os.statvfs(existing).f_flag & os.ST_RDONLY:
+    needed = RESTART_BYTES_MIN if (folder / _RELEASE_FILE).exists() else FREE_BYTES_MIN
+    if free < needed and not os.statvfs(existing).f_flag & os.ST_RDONLY:
         raise MisconfiguredError(
             "DISK_FULL",
-            f"only {free >> 20} MiB are free on the disk of {folder}, {FREE_BYTES_MIN} are needed",
+            f"only {free >> 20} MiB are free on the disk of {folder}, {needed} are needed",
             hint="free space or choose another data_dir",
         )
 

@@ -55,11 +55,12 @@ class IngestService:
         """Check, enrich and hand over a batch.
 
         Raises InvalidInputError with every violation, UnavailableError without the queue's
-        acknowledgement, ExhaustedError when the queue is full.
+        acknowledgement or room on the disk, ExhaustedError when the queue is full.
         """
         checked = check_batch(batch)
         if not checked:
             return Receipt(accepted=0)
+        self._publisher.require_room()
         resolution = await self._identities.resolve(principal.project_id, checked, facts)
         if resolution.source is not None:
             self.counts["events.cookieless_identity_source_total", resolution.source.value] += 1

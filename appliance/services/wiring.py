@@ -23,6 +23,7 @@ from appliance.services.ingest import IngestService
 from appliance.services.insights import InsightsService
 from appliance.services.keys import KeyRing, KeysService
 from appliance.services.projects import ProjectsService
+from appliance.services.room import DiskState, Room, make_room
 from appliance.storage.clickhouse.client import ClickHouse
 from appliance.storage.clickhouse.insights.run import ClickHouseInsights
 from appliance.storage.postgres.pool import Postgres
@@ -40,13 +41,21 @@ _LOG: Final = structlog.stdlib.get_logger()
 class Services:
     """Every use-case of the product, on one set of connections."""
 
-    def __init__(self, endpoints: Endpoints, *, name: str, clock: Clock | None = None) -> None:
+    def __init__(
+        self,
+        endpoints: Endpoints,
+        *,
+        name: str,
+        clock: Clock | None = None,
+        room: Room | None = None,
+    ) -> None:
         chosen = clock or SystemClock()
+        self._room = room or Room((), reserve_bytes=0, clock=chosen)
         ids = IdMaker(chosen)
         self._postgres = Postgres(endpoints.postgres)
         self._clickhouse = ClickHouse(endpoints.clickhouse)
         self._streams = Streams(endpoints.nats, name=name)
-        publisher = Publisher(self._streams)
+        publisher = Publisher(self._streams, require_room=self._room.require)
         identities = CookielessIdentities(
             Bucket(self._streams, COOKIELESS_BUCKET), clock=chosen, randomness=SystemRandomness()
         )
@@ -64,6 +73,10 @@ class Services:
             await self._streams.client()
         except ApplianceError as error:
             _LOG.warning("queue_not_connected", reason=error.reason)
+
+    def disk(self) -> DiskState:
+        """How full the disk is."""
+        return self._room.state
 
     async def close(self) -> None:
         """Let go of every connection; one that hangs does not keep the others."""
@@ -98,7 +111,9 @@ class Services:
 
 def build_services(settings: Settings, *, name: str = "pug-api") -> Services:
     """The services of an installation; raises MisconfiguredError for a missing secret."""
-    return Services(resolve_endpoints(settings), name=name)
+    clock = SystemClock()
+    room = make_room(settings, clock)
+    return Services(resolve_endpoints(settings), name=name, clock=clock, room=room)
 
 
 async def _answers(question: Awaitable[None]) -> bool:

@@ -5,7 +5,7 @@ error that tells the caller to send again. How many may be under way is bounded.
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from nats.js.api import Header
@@ -28,11 +28,20 @@ KEYS_REVOKED_SUBJECT: Final = "pug.keys.revoked"
 
 
 class Publisher:
-    """Publishes to JetStream, a bounded number of messages at once."""
+    """Publishes to JetStream, a bounded number of messages at once.
 
-    def __init__(self, streams: Streams) -> None:
+    `require_room` raises UnavailableError when nothing more may be stored.
+    """
+
+    def __init__(self, streams: Streams, *, require_room: Callable[[], None] | None = None) -> None:
         self._streams = streams
+        self._require_room = require_room
         self._slots = asyncio.Semaphore(IN_FLIGHT_MAX)
+
+    def require_room(self) -> None:
+        """Return when another message may be stored; raises UnavailableError when it may not."""
+        if self._require_room is not None:
+            self._require_room()
 
     async def payload_bytes_max(self) -> int:
         """How large a payload the server takes, beside our headers."""
@@ -45,6 +54,7 @@ class Publisher:
 
         Raises UnavailableError without an acknowledgement, ExhaustedError when the queue is full.
         """
+        self.require_room()
         complete = dict(headers)
         if message_id is not None:
             complete[Header.MSG_ID.value] = message_id
