@@ -122,14 +122,16 @@ class Installed:
         return int(status), answer
 
     @contextmanager
-    def load(self, kind: str, *, senders: int = 4, rate: float = 25.0) -> Generator["Load"]:
+    def load(
+        self, kind: str, *, senders: int = 4, rate: float = 25.0, events: int = 20
+    ) -> Generator["Load"]:
         """Clients that send each batch once, for the length of a block."""
         process = subprocess.Popen(
             [
                 *self.guest.enter("--net"),
                 *(sys.executable, "-m", "tests.support.sender", "--url", self.url),
                 *("--key", self.public_key, "--kind", kind),
-                *("--senders", str(senders), "--rate", str(rate)),
+                *("--senders", str(senders), "--rate", str(rate), "--events", str(events)),
             ],
             stdout=subprocess.PIPE,
             text=True,
