@@ -6,7 +6,6 @@ same specs. A port that only we use is replaced when it is taken; the public one
 
 import errno
 import math
-import os
 import signal
 import socket
 from collections.abc import Mapping
@@ -14,14 +13,16 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+import msgspec
+
 from appliance.base.errors import (
     ApplianceError,
     ConflictError,
     MisconfiguredError,
     UnavailableError,
 )
-from appliance.base.ready import LISTEN_DESCRIPTOR_VARIABLE
-from appliance.config.endpoints import LOOPBACK, Ports, load_ports
+from appliance.base.ready import LISTEN_DESCRIPTOR_VARIABLE, systemd_listener
+from appliance.config.endpoints import LOOPBACK, Ports, default_ports, load_ports
 from appliance.config.model import Settings
 from appliance.config.tls import find_tls
 from appliance.engines.clickhouse import clickhouse_spec
@@ -34,10 +35,11 @@ from appliance.supervisor.spec import Descriptor, Kind, ProcessSpec, StopStep
 from appliance.version import RELEASE
 
 ENGINES: Final = ("postgres", "nats", "clickhouse")
+OOM_SCORE_ADJUST: Final = -100
+"""Of our own processes: after queries, before the stores of what was acknowledged."""
 _MIGRATION_SECONDS_MAX: Final = 600.0
 _ANY_ADDRESS: Final = {"0.0.0.0": LOOPBACK, "::": "::1"}  # noqa: S104 compared, not bound
 _BACKLOG: Final = 1024
-_SYSTEMD_FIRST_DESCRIPTOR: Final = 3
 
 
 def engine_specs(
@@ -50,6 +52,17 @@ def engine_specs(
         "clickhouse": lambda: clickhouse_spec(place, environment=dict(environment)),
     }
     return tuple(makers[name]() for name in names)
+
+
+def asked(engine: ProcessSpec) -> ProcessSpec:
+    """An engine that a unit of systemd runs, as the supervisor sees it: it is only asked."""
+    return ProcessSpec(
+        name=engine.name,
+        kind=Kind.EXTERNAL,
+        probe=engine.probe,
+        ready_seconds_max=engine.ready_seconds_max,
+        version=engine.version,
+    )
 
 
 def processes(
@@ -87,6 +100,7 @@ def processes(
         # Busy is not dead: an API that is slow to answer is shown, never ended for it.
         hang_seconds_max=math.inf,
         stop=(StopStep(signal=signal.SIGTERM, budget_seconds=15.0),),
+        oom_score_adjust=OOM_SCORE_ADJUST,
         version=RELEASE,
     )
     events = ProcessSpec(
@@ -98,9 +112,13 @@ def processes(
         announces=True,
         stop=(StopStep(signal=signal.SIGTERM, budget_seconds=20.0),),
         quarantine=True,
+        oom_score_adjust=OOM_SCORE_ADJUST,
         version=RELEASE,
     )
-    return (*engine_specs(place, environment=ours), *migrations, api, events)
+    engines = engine_specs(place, environment=ours)
+    if place.settings.installed:
+        engines = tuple(map(asked, engines))
+    return (*engines, *migrations, api, events)
 
 
 async def _check_api(place: Place) -> None:
@@ -119,8 +137,10 @@ def child_settings(settings: Settings, effective: Path) -> dict[str, str]:
 def choose_ports(settings: Settings, *, api: int) -> Ports:
     """The ports of this run: as configured, else those of the last run, else any free ones.
 
-    `api` is the port the public socket has already.
+    `api` is the port the public socket has already. Under systemd the units hold the others.
     """
+    if settings.installed:
+        return msgspec.structs.replace(default_ports(settings), api=api)
     before = load_ports(settings)
     taken = {api}
     chosen: dict[str, int] = {}
@@ -166,8 +186,9 @@ def open_public_socket(settings: Settings, *, inherited: Mapping[str, str]) -> s
     Raises ConflictError naming the owner of a taken port and MisconfiguredError for an address
     this machine does not have.
     """
-    if inherited.get("LISTEN_PID") == str(os.getpid()) and inherited.get("LISTEN_FDS") == "1":
-        return socket.socket(fileno=_SYSTEMD_FIRST_DESCRIPTOR)
+    held = systemd_listener(inherited)
+    if held is not None:
+        return socket.socket(fileno=held)
     port = settings.api.port
     if port:
         return _listen(settings.api.host, port)

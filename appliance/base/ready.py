@@ -5,12 +5,14 @@ after the protocol answers. Who waits for it: `supervisor/probe.py` and the test
 """
 
 import os
+from collections.abc import Mapping
 from typing import Final
 
 import msgspec
 
 READY_DESCRIPTOR_VARIABLE: Final = "PUG_READY_FD"
 LISTEN_DESCRIPTOR_VARIABLE: Final = "PUG_LISTEN_FD"
+_SYSTEMD_FIRST_DESCRIPTOR: Final = 3
 READY_PREFIX: Final = b"READY="
 
 
@@ -19,6 +21,12 @@ class Readiness(msgspec.Struct, frozen=True, kw_only=True):
 
     pid: int
     port: int | None = None
+
+
+def systemd_listener(environment: Mapping[str, str]) -> int | None:
+    """The one listening socket the service manager holds for this process, or None."""
+    ours = environment.get("LISTEN_PID") == str(os.getpid())
+    return _SYSTEMD_FIRST_DESCRIPTOR if ours and environment.get("LISTEN_FDS") == "1" else None
 
 
 def announce_ready(*, port: int | None = None) -> None:

@@ -17,7 +17,7 @@ import click
 from appliance.base.errors import NotFoundError
 from appliance.cli.console import render_entry
 from appliance.cli.options import json_option, settings_options
-from appliance.config.model import Folders, Settings
+from appliance.config.model import Settings
 from appliance.supervisor.lines import Entry, decode_entry
 from appliance.supervisor.output import log_path, logged_components, turned
 
@@ -43,7 +43,7 @@ def logs(
     settings: Settings, components: tuple[str, ...], *, follow: bool, lines: int, as_json: bool
 ) -> None:
     """Show the last log lines of COMPONENTS, or of all."""
-    folder = Folders(root=settings.data_dir).logs
+    folder = settings.folders.logs
     chosen = choose_components(folder, components)
     followers = [Follower(log_path(folder, name)) for name in chosen] if follow else []
     for entry in last_entries(folder, chosen, lines):

@@ -33,6 +33,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "postgres": ("appliance.cli.stores:postgres", "The relational store."),
     "clickhouse": ("appliance.cli.stores:clickhouse", "The event store."),
     "nats": ("appliance.cli.stores:nats", "The queue."),
+    "engine": ("appliance.cli.engine:engine", "Start one engine (used by the units)."),
     "user": ("appliance.cli.user:user", "People who may sign in."),
     "project": ("appliance.cli.project:project", "Projects that receive events."),
     "key": ("appliance.cli.key:key", "API keys of a project."),

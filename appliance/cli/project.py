@@ -8,7 +8,7 @@ from appliance.cli.desk import at_desk
 from appliance.cli.key import ShownKey, show_key
 from appliance.cli.options import json_option, print_json, print_table, settings_options
 from appliance.config.connection import Connection, load_connection, save_connection
-from appliance.config.model import Folders, Settings
+from appliance.config.model import Settings
 from appliance.services.wiring import Services
 from appliance.storage.postgres.projects import KeyKind
 
@@ -74,14 +74,14 @@ def list_all(settings: Settings, *, as_json: bool) -> None:
 @settings_options
 def first(settings: Settings, *, url: str) -> None:
     """Make sure that connection.json names a living project with keys (used by quickstart)."""
-    path = Folders(root=settings.data_dir).connection_file
+    path = settings.folders.connection_file
     connection = at_desk(settings, lambda services: _ensure_first(services, _known(settings), url))
     save_connection(path, connection)
 
 
 def _known(settings: Settings) -> Connection | None:
     try:
-        return load_connection(Folders(root=settings.data_dir).connection_file)
+        return load_connection(settings.folders.connection_file)
     except NotFoundError:
         return None
 

@@ -18,7 +18,7 @@ from appliance.cli.run import run_appliance
 from appliance.config.connection import Connection, load_connection
 from appliance.config.effective import save_effective
 from appliance.config.endpoints import Ports
-from appliance.config.model import Folders, Settings
+from appliance.config.model import Settings
 from appliance.config.tls import find_tls
 from appliance.supervisor.environment import self_argv
 
@@ -60,7 +60,7 @@ def quickstart(
 
 async def _welcome(settings: Settings, ports: Ports, *, demo: bool) -> Connection:
     """Make sure that there is a first project, fill it once, and tell how to reach it."""
-    path = Folders(root=settings.data_dir).connection_file
+    path = settings.folders.connection_file
     config = save_effective(settings)
     first_time = not path.exists()
     host = "127.0.0.1" if settings.api.host in {"0.0.0.0", "::"} else settings.api.host  # noqa: S104 compared, not bound

@@ -21,7 +21,7 @@ from appliance.cli.console import Console
 from appliance.cli.options import json_option, settings_options
 from appliance.config.effective import save_effective
 from appliance.config.endpoints import Ports, save_ports
-from appliance.config.model import Folders, Settings
+from appliance.config.model import Settings
 from appliance.config.sources import process_environment
 from appliance.config.tls import find_tls
 from appliance.engines.ballast import LOOK_SECONDS, Ballast
@@ -144,7 +144,7 @@ class _Run:
         self._supervisor = supervisor
         if self._stop_asked:
             supervisor.stop()
-        folders = Folders(root=settings.data_dir)
+        folders = settings.folders
         control = ControlServer(folders.control_socket, self._respond)
         await control.start()
         self._console.say(f"starting in {settings.data_dir}")
@@ -236,5 +236,6 @@ class _Run:
 
 def _raise_open_files() -> None:
     """Let every child have as many open files as this process may."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

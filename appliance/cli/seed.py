@@ -10,7 +10,7 @@ import click
 from appliance.base.clock import SystemClock
 from appliance.cli.options import json_option, print_json, settings_options
 from appliance.config.connection import load_connection
-from appliance.config.model import Folders, Settings
+from appliance.config.model import Settings
 from appliance.config.secrets import Secret, load_secret_file
 from appliance.config.tls import find_tls, pinned_context
 from appliance.domain.demo import Story
@@ -50,7 +50,7 @@ def seed(
     if url is not None and key_file is not None:
         key = load_secret_file(key_file)
     else:
-        connection = load_connection(Folders(root=settings.data_dir).connection_file)
+        connection = load_connection(settings.folders.connection_file)
         if url is None:
             url = connection.url
             tls = find_tls(settings)

@@ -16,7 +16,7 @@ import msgspec
 from appliance.base.errors import ApplianceError, TimedOutError
 from appliance.cli.options import json_option, print_json, print_table, settings_options
 from appliance.config.endpoints import load_ports
-from appliance.config.model import Folders, Settings
+from appliance.config.model import Settings
 from appliance.engines.nats import QueueLag, queue_lag
 from appliance.supervisor.component import ComponentStatus
 from appliance.supervisor.control import Answer, Command, Request, ask_supervisor
@@ -135,7 +135,7 @@ def collect_status(settings: Settings) -> StatusReport:
 
 
 async def _queue_lag(settings: Settings) -> QueueLag | None:
-    folders = Folders(root=settings.data_dir)
+    folders = settings.folders
     try:
         async with asyncio.timeout(_QUEUE_SECONDS_MAX):
             return await queue_lag(settings, load_ports(settings).nats, folders.secrets)
@@ -145,7 +145,7 @@ async def _queue_lag(settings: Settings) -> QueueLag | None:
 
 
 def _ask(settings: Settings, request: Request) -> Answer:
-    return ask_supervisor(Folders(root=settings.data_dir).control_socket, request)
+    return ask_supervisor(settings.folders.control_socket, request)
 
 
 def _print_report(report: StatusReport) -> None:

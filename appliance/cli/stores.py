@@ -8,10 +8,13 @@ from collections.abc import Awaitable
 import click
 
 from appliance.base.log import configure_logging
+from appliance.base.ready import systemd_listener
 from appliance.cli.options import json_option, log_level, print_json, settings_options
 from appliance.config.endpoints import load_ports, resolve_endpoints
-from appliance.config.model import Folders, Settings
+from appliance.config.model import Settings
 from appliance.config.secrets import SecretName, secret_path
+from appliance.config.sources import process_environment
+from appliance.supervisor.notify import Notifier
 
 _MEMORY_SHARE = 2
 _FREE_BYTES_MIN = 64 << 20
@@ -69,26 +72,28 @@ def migrate_nats(settings: Settings, *, as_json: bool) -> None:
 @clickhouse.command("serve")
 @settings_options
 def serve_clickhouse(settings: Settings) -> None:
-    """Run the engine process in the foreground (started by `run`)."""
+    """Run the engine process in the foreground (started by `run` or its unit)."""
     from appliance.clickhouse_http.server import EngineOptions, serve  # noqa: PLC0415 the machine half only here
 
     configure_logging(component="clickhouse", readable=False, level=log_level(settings))
-    folders = Folders(root=settings.data_dir)
+    environment = process_environment()
+    folders = settings.folders
     chosen = settings.clickhouse
     # The supervisor leaves a copy for the account of the engine, which cannot enter `secrets/`.
     copy = folders.clickhouse / "password"
+    copied = not settings.installed and copy.exists()
     serve(
         EngineOptions(
             data_dir=folders.clickhouse,
             port=load_ports(settings).clickhouse,
             user=chosen.user,
-            password_file=copy
-            if copy.exists()
-            else secret_path(folders.secrets, SecretName.CLICKHOUSE),
+            password_file=copy if copied else secret_path(folders.secrets, SecretName.CLICKHOUSE),
             free_bytes_min=min(_FREE_BYTES_MIN, int(settings.disk.reserve) // _FREE_SHARE),
             memory_bytes_max=chosen.memory_bytes_max or _machine_memory_bytes() // _MEMORY_SHARE,
             queries_max=chosen.queries_max,
-        )
+            listening=systemd_listener(environment),
+        ),
+        on_ready=Notifier(environment).ready,
     )
 
 

@@ -10,6 +10,7 @@ import select
 import signal
 import socket
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, Final
@@ -61,7 +62,8 @@ class EngineOptions(msgspec.Struct, frozen=True, kw_only=True):
     `port` 0 lets the system choose; `memory_bytes_max` bounds all statements together; rows are
     refused while less than `free_bytes_min` of the disk is free;
     `queries_max` is how many statements run at once, others wait `wait_seconds_max`. BACKUP may
-    write below `backup_dir`, by default `backups` in the data directory.
+    write below `backup_dir`, by default `backups` in the data directory. `listening` is the number
+    of a listening socket that somebody else holds; then `host` and `port` are not used.
     """
 
     data_dir: Path
@@ -74,6 +76,7 @@ class EngineOptions(msgspec.Struct, frozen=True, kw_only=True):
     queries_max: Annotated[int, msgspec.Meta(ge=1)] = 16
     backup_dir: Path | None = None
     wait_seconds_max: float = 10.0
+    listening: int | None = None
 
 
 class EngineServer:
@@ -85,7 +88,11 @@ class EngineServer:
         self._credentials = Credentials(
             user=options.user, password=_read_password(options.password_file)
         )
-        self._listener = _listen(options.host, options.port)
+        self._listener = (
+            _listen(options.host, options.port)
+            if options.listening is None
+            else socket.socket(fileno=options.listening)
+        )
         try:
             self._engine = Engine(
                 data_dir=options.data_dir,
@@ -339,7 +346,7 @@ def _listen(host: str, port: int) -> socket.socket:
         ) from error
 
 
-def serve(options: EngineOptions) -> None:
+def serve(options: EngineOptions, *, on_ready: Callable[[], None] | None = None) -> None:
     """Run the engine until SIGTERM or SIGINT; returns when chDB is closed.
 
     Raises ConflictError naming the holder when the data directory is in use, UnmetError for a taken
@@ -363,6 +370,8 @@ def serve(options: EngineOptions) -> None:
         seconds=round(clock.monotonic_seconds() - started, 3),
     )
     announce_ready(port=server.port)
+    if on_ready is not None:
+        on_ready()
     server.accept_until(wake)
     _log.info("engine_stopping")
     server.stop()

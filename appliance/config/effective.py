@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 
 from appliance.base.files import ensure_folder, write_atomic
-from appliance.config.model import Folders, Settings
+from appliance.config.model import Settings
 from appliance.config.reference import render_value, value_at
 from appliance.config.schema import leaves
 from appliance.config.secrets import Secret
@@ -16,7 +16,7 @@ from appliance.config.secrets import Secret
 
 def save_effective(settings: Settings) -> Path:
     """Write every setting that differs from its default to `run/settings.toml`; its path."""
-    folders = Folders(root=settings.data_dir)
+    folders = settings.folders
     ensure_folder(folders.run)
     path = folders.run / "settings.toml"
     write_atomic(path, render_settings(settings).encode())

@@ -12,7 +12,7 @@ import msgspec
 
 from appliance.base.errors import MisconfiguredError
 from appliance.base.files import write_atomic
-from appliance.config.model import Folders, Settings
+from appliance.config.model import Settings
 from appliance.config.secrets import Secret, SecretName, load_secret
 
 LOOPBACK: Final = "127.0.0.1"
@@ -85,9 +85,14 @@ def default_ports(settings: Settings) -> Ports:
 
 
 def load_ports(settings: Settings) -> Ports:
-    """The ports in use: those the supervisor wrote, or those the settings ask for."""
+    """The ports in use: those the supervisor wrote, or those the settings ask for.
+
+    Under systemd the units hold the ports of the settings, and not every account may read the file.
+    """
+    if settings.installed:
+        return default_ports(settings)
     try:
-        content = Folders(root=settings.data_dir).ports_file.read_bytes()
+        content = settings.folders.ports_file.read_bytes()
     except OSError:
         return default_ports(settings)
     return msgspec.json.decode(content, type=Ports)
@@ -95,7 +100,7 @@ def load_ports(settings: Settings) -> Ports:
 
 def save_ports(settings: Settings, ports: Ports) -> None:
     """Record the ports in use for every other process of the installation."""
-    write_atomic(Folders(root=settings.data_dir).ports_file, msgspec.json.encode(ports))
+    write_atomic(settings.folders.ports_file, msgspec.json.encode(ports))
 
 
 def resolve_endpoints(settings: Settings) -> Endpoints:
@@ -104,7 +109,7 @@ def resolve_endpoints(settings: Settings) -> Endpoints:
     Raises MisconfiguredError when a URL cannot be used or a secret file is missing.
     """
     ports = load_ports(settings)
-    secrets = Folders(root=settings.data_dir).secrets
+    secrets = settings.folders.secrets
     return Endpoints(
         postgres=resolve_postgres(settings, ports.postgres, secrets),
         nats=resolve_nats(settings, ports.nats, secrets),
@@ -118,8 +123,18 @@ def resolve_postgres(settings: Settings, port: int, secrets: Path) -> PostgresEn
     if chosen.url is not None:
         return _external_postgres(chosen.url, chosen.pool_size_max)
     password = load_secret(secrets, SecretName.POSTGRES).reveal()
-    url = f"postgresql://{chosen.user}:{quote(password)}@{LOOPBACK}:{port}/{chosen.database}"
+    url = own_postgres_url(settings, port, chosen.user, password, chosen.database)
     return PostgresEndpoint(url=Secret(url), pool_size_max=chosen.pool_size_max, external=False)
+
+
+def own_postgres_url(settings: Settings, port: int, user: str, password: str, database: str) -> str:
+    """The URL of our own PostgreSQL for one of its roles."""
+    head = f"postgresql://{user}:{quote(password)}@"
+    folder = settings.postgres_socket_dir
+    if folder is None:
+        return f"{head}{LOOPBACK}:{port}/{database}"
+    place = urlencode({"host": str(folder), "port": str(port)})
+    return f"{head}/{database}?{place}"
 
 
 def resolve_nats(settings: Settings, port: int, secrets: Path) -> NatsEndpoint:

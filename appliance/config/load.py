@@ -8,6 +8,7 @@ import base64
 import binascii
 import difflib
 from collections.abc import Callable, Iterator, Mapping
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -93,7 +94,11 @@ def inspect_settings(
         except (ValueError, msgspec.ValidationError) as error:
             problems.append(_problem(leaf, candidate, error))
     settings = _build(Settings, "", values)
-    settings = msgspec.structs.replace(settings, data_dir=settings.data_dir.expanduser().absolute())
+    settings = msgspec.structs.replace(
+        settings,
+        data_dir=settings.data_dir.expanduser().absolute(),
+        secrets_dir=settings.secrets_dir and settings.secrets_dir.expanduser().absolute(),
+    )
     problems.extend(_cross_check(settings, origins))
     return Loaded(
         settings=settings,
@@ -224,7 +229,18 @@ def _cross_check(settings: Settings, origins: Mapping[str, Origin]) -> Iterator[
         yield problem("email.provider_secret_key", "[REDACTED]", "base64 of exactly 32 bytes")
     if settings.tls.key is not None and settings.tls.certificate is None:
         yield problem("tls.key", str(settings.tls.key), "tls.certificate beside it")
+    for network in settings.network.outgoing:
+        if not _is_network(network):
+            yield problem("network.outgoing", repr(network), 'networks like "10.1.2.0/24"')
     yield from _port_clashes(settings, problem)
+
+
+def _is_network(text: str) -> bool:
+    try:
+        ip_network(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _is_mail_key(secret: Secret) -> bool:
@@ -246,6 +262,8 @@ def _port_clashes(
     }
     seen: dict[int, str] = {}
     for key, port in ports.items():
+        if settings.installed and not port:
+            yield problem(key, "0", "a port: under systemd the units hold it")
         if port and port in seen:
             yield problem(key, str(port), f"a port other than that of {seen[port]}")
         seen[port] = key

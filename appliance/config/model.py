@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Meta
 
 from appliance.base.units import Bytes, Seconds
+from appliance.config.folders import Folders
 from appliance.config.secrets import Secret
 
 Port = Annotated[int, Meta(ge=0, le=65535)]
@@ -20,6 +21,8 @@ Name = Annotated[str, Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,62}$")]
 
 DEFAULT_DATA_DIR: Final = Path("~/.local/share/pug-appliance")
 DEFAULT_CONFIG_FILE: Final = Path("/etc/pug/appliance.toml")
+SYSTEMD_SOCKET_DIR: Final = Path("/run/pug-postgres")
+"""Where PostgreSQL's unit has its Unix socket."""
 
 
 def _env(*names: str) -> dict[str, tuple[str, ...]]:
@@ -60,6 +63,13 @@ class TlsVersion(StrEnum):
 
     V1_2 = "1.2"
     V1_3 = "1.3"
+
+
+class Supervision(StrEnum):
+    """Who starts the engines and starts them again."""
+
+    OWN = "own"
+    SYSTEMD = "systemd"
 
 
 class EmailProvider(StrEnum):
@@ -121,9 +131,7 @@ class TlsSettings(Section, frozen=True, kw_only=True):
     ] = TlsMode.AUTO
     certificate: Annotated[
         Path | None,
-        Meta(
-            description="PEM file with certificate and chain; unset: what `tls import` installed"
-        ),
+        Meta(description="PEM file with certificate and chain; unset: what `tls import` installed"),
     ] = None
     key: Annotated[
         Path | None,
@@ -153,6 +161,13 @@ class PostgresSettings(Section, frozen=True, kw_only=True):
             extra=_env("DB_PORT"),
         ),
     ] = 5432
+    socket_dir: Annotated[
+        Path | None,
+        Meta(
+            description="folder of the engine's Unix socket; then it has no TCP port. Unset: TCP "
+            "on loopback, but /run/pug-postgres under systemd"
+        ),
+    ] = None
     database: Annotated[Name, Meta(description="database of the engine", extra=_env("DB_NAME"))] = (
         "pug"
     )
@@ -258,6 +273,18 @@ class WorkerSettings(Section, frozen=True, kw_only=True):
             extra=_env("PUG_WORKER_HEALTH_ADDR"),
         ),
     ] = "127.0.0.1:0"
+
+
+class NetworkSettings(Section, frozen=True, kw_only=True):
+    """Whom the appliance may talk to; enforced by the kernel, see docs/hardening.md."""
+
+    outgoing: Annotated[
+        tuple[Annotated[str, Meta(min_length=1)], ...],
+        Meta(
+            description="networks (CIDR) that installed services may reach beside loopback, "
+            "like those of external stores or of a mail provider; needs `install` again"
+        ),
+    ] = ()
 
 
 class DiskSettings(Section, frozen=True, kw_only=True):
@@ -374,6 +401,25 @@ class DemoSettings(Section, frozen=True, kw_only=True):
     ] = 10_000
 
 
+class BackupSettings(Section, frozen=True, kw_only=True):
+    """Where backups go, and how many are kept."""
+
+    targets: Annotated[
+        tuple[Path, ...],
+        Meta(description="folders or mounts for backups; empty: `backups` in data_dir"),
+    ] = ()
+    keep: Annotated[
+        int, Meta(ge=1, le=3650, description="days of which the newest backup is kept")
+    ] = 30
+    passphrase_file: Annotated[
+        Path | None,
+        Meta(description="file with the passphrase that encrypts backups; unset: not encrypted"),
+    ] = None
+    restore_points_max: Annotated[
+        int, Meta(ge=1, le=100, description="restore points kept for rolling back")
+    ] = 3
+
+
 class Settings(Section, frozen=True, kw_only=True):
     """The whole tree. `data_dir` holds everything the appliance writes."""
 
@@ -381,8 +427,17 @@ class Settings(Section, frozen=True, kw_only=True):
         Path,
         Meta(description="folder for everything the appliance writes", extra=_env("PUG_DATA_DIR")),
     ] = DEFAULT_DATA_DIR
+    secrets_dir: Annotated[
+        Path | None,
+        Meta(description="folder of the secret files; unset: <data_dir>/secrets"),
+    ] = None
+    supervision: Annotated[
+        Supervision,
+        Meta(description="own: `run` starts the engines; systemd: they are units, `run` asks them"),
+    ] = Supervision.OWN
     api: ApiSettings = ApiSettings()
     tls: TlsSettings = TlsSettings()
+    network: NetworkSettings = NetworkSettings()
     postgres: PostgresSettings = PostgresSettings()
     nats: NatsSettings = NatsSettings()
     clickhouse: ClickHouseSettings = ClickHouseSettings()
@@ -392,56 +447,23 @@ class Settings(Section, frozen=True, kw_only=True):
     sessions: SessionSettings = SessionSettings()
     email: EmailSettings = EmailSettings()
     demo: DemoSettings = DemoSettings()
-
-
-class Folders(msgspec.Struct, frozen=True, kw_only=True):
-    """Where things lie inside `data_dir`; nothing else builds these paths."""
-
-    root: Path
+    backup: BackupSettings = BackupSettings()
 
     @property
-    def secrets(self) -> Path:
-        return self.root / "secrets"
+    def installed(self) -> bool:
+        """Whether systemd runs the engines: root owns the folders, secrets are only read."""
+        return self.supervision is Supervision.SYSTEMD
 
     @property
-    def run(self) -> Path:
-        return self.root / "run"
+    def folders(self) -> Folders:
+        """Where everything lies."""
+        return Folders(root=self.data_dir, secrets_dir=self.secrets_dir)
 
     @property
-    def logs(self) -> Path:
-        return self.root / "logs"
-
-    @property
-    def postgres(self) -> Path:
-        return self.root / "postgres"
-
-    @property
-    def nats(self) -> Path:
-        return self.root / "nats"
-
-    @property
-    def clickhouse(self) -> Path:
-        return self.root / "clickhouse"
-
-    @property
-    def ballast_file(self) -> Path:
-        return self.root / "spool" / "ballast"
-
-    @property
-    def ports_file(self) -> Path:
-        return self.run / "ports.json"
-
-    @property
-    def control_socket(self) -> Path:
-        return self.run / "control.sock"
-
-    @property
-    def lock_file(self) -> Path:
-        return self.run / "appliance.lock"
-
-    @property
-    def connection_file(self) -> Path:
-        return self.root / "connection.json"
+    def postgres_socket_dir(self) -> Path | None:
+        """The folder of our PostgreSQL's Unix socket; None when it listens on loopback."""
+        default = SYSTEMD_SOCKET_DIR if self.installed else None
+        return self.postgres.socket_dir or default
 
 
 NO_EFFECT: Final[dict[str, str]] = {

@@ -4,6 +4,7 @@ Invariant: there is no default secret and no empty one. A secret file that other
 refused, not repaired, because whoever could read it may have done so.
 """
 
+import os
 import secrets
 from enum import StrEnum
 from pathlib import Path
@@ -13,6 +14,7 @@ from appliance.base.errors import MisconfiguredError
 from appliance.base.files import PRIVATE_FILE, ensure_folder, unwritable, write_atomic
 
 _SECRET_BYTES: Final = 32
+_CREDENTIAL_MODE: Final = 0o440
 
 
 class Secret:
@@ -78,7 +80,7 @@ def load_secret_file(path: Path) -> Secret:
     Raises MisconfiguredError when it is missing, empty or readable by others.
     """
     try:
-        mode = path.stat().st_mode & 0o777
+        found = path.stat()
         text = path.read_text(encoding="utf-8").strip()
     except FileNotFoundError as error:
         raise MisconfiguredError(
@@ -88,7 +90,8 @@ def load_secret_file(path: Path) -> Secret:
         ) from error
     except OSError as error:
         raise unwritable(path, error) from error
-    if mode & 0o077:
+    mode = found.st_mode & 0o777
+    if mode & 0o077 and not _is_credential(found):
         raise MisconfiguredError(
             "SECRET_EXPOSED",
             f"the secret file {path} has mode {mode:04o} and can be read by others",
@@ -101,3 +104,11 @@ def load_secret_file(path: Path) -> Secret:
             hint="remove it to have a fresh one made, or restore it from a backup",
         )
     return Secret(text)
+
+
+def _is_credential(found: os.stat_result) -> bool:
+    """Whether systemd made the file: root's, and opened to one account by an access control list.
+
+    The list shows up as a right of the group, which is root's own.
+    """
+    return (found.st_uid, found.st_gid, found.st_mode & 0o777) == (0, 0, _CREDENTIAL_MODE)

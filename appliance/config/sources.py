@@ -19,6 +19,9 @@ from appliance.config.model import DEFAULT_CONFIG_FILE, NO_EFFECT
 from appliance.config.schema import leaf_by_environment_name
 
 CONFIG_FILE_VARIABLE: Final = "PUG_CONFIG"
+CREDENTIALS_VARIABLE: Final = "CREDENTIALS_DIRECTORY"
+CREDENTIAL_CONFIG: Final = "appliance.toml"
+"""The settings file among a unit's credentials; its presence tells that they are ours."""
 _OUR_PREFIX: Final = "PUG_"
 _PROCESS_DOORS: Final = frozenset({CONFIG_FILE_VARIABLE, "PUG_READY_FD", "PUG_LISTEN_FD"})
 
@@ -72,10 +75,14 @@ def collect(
     """
     found: list[Candidate] = []
     unknown: list[Candidate] = []
-    path = _choose_file(config_file, environment)
+    credentials = _credentials_folder(environment)
+    path = _choose_file(config_file, environment, credentials)
     if path is not None:
         found.extend(_from_file(path))
     named = leaf_by_environment_name()
+    if credentials is not None:
+        origin = Origin(kind=OriginKind.ENVIRONMENT, name=CREDENTIALS_VARIABLE)
+        found.append(Candidate(key="secrets_dir", found=str(credentials), origin=origin))
     for name, text in environment.items():
         origin = Origin(kind=OriginKind.ENVIRONMENT, name=name)
         if name in named:
@@ -103,17 +110,29 @@ def _preferred(found: list[Candidate]) -> Iterator[Candidate]:
         kinds = list(OriginKind)
         if candidate.origin.kind is not OriginKind.ENVIRONMENT:
             return kinds.index(candidate.origin.kind), 0
+        if candidate.origin.name == CREDENTIALS_VARIABLE:
+            return kinds.index(candidate.origin.kind), -len(leaf_by_environment_name())
         names = named[candidate.origin.name].environment
         return kinds.index(candidate.origin.kind), -names.index(candidate.origin.name)
 
     yield from sorted(found, key=rank)
 
 
-def _choose_file(config_file: Path | None, environment: Mapping[str, str]) -> Path | None:
+def _credentials_folder(environment: Mapping[str, str]) -> Path | None:
+    """The credentials that our unit got from systemd; a folder of somebody else's is none."""
+    text = environment.get(CREDENTIALS_VARIABLE, "")
+    return Path(text) if text and Path(text, CREDENTIAL_CONFIG).exists() else None
+
+
+def _choose_file(
+    config_file: Path | None, environment: Mapping[str, str], credentials: Path | None
+) -> Path | None:
     if config_file is not None:
         return config_file
     if environment.get(CONFIG_FILE_VARIABLE):
         return Path(environment[CONFIG_FILE_VARIABLE])
+    if credentials is not None:
+        return credentials / CREDENTIAL_CONFIG
     return DEFAULT_CONFIG_FILE if os.access(DEFAULT_CONFIG_FILE, os.R_OK) else None
 
 

@@ -13,7 +13,8 @@ import msgspec
 
 from appliance.base.disk import free_bytes
 from appliance.base.files import PRIVATE_FILE, ensure_folder
-from appliance.config.model import Folders, Settings
+from appliance.config.folders import Folders
+from appliance.config.model import Settings
 
 LOOK_SECONDS: Final = 0.5
 _RELEASE_SHARE: Final = 4
@@ -49,7 +50,7 @@ class Ballast:
     """The ballast of one data directory."""
 
     def __init__(self, settings: Settings) -> None:
-        folders = Folders(root=settings.data_dir)
+        folders = settings.folders
         self._path = folders.ballast_file
         self._watched = (folders.root, folders.postgres, folders.nats, folders.clickhouse)
         self._wanted = int(settings.disk.ballast)

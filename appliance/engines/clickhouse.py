@@ -31,6 +31,8 @@ NAME: Final = "clickhouse"
 OWN_PASSWORD_FILE: Final = "password"  # noqa: S105 the name of a file
 """The copy of its password in the engine's folder, for an account that reads nothing else."""
 _OPEN_FILES_MAX: Final = 262144
+_OOM_SCORE_ADJUST: Final = 300
+"""A query that eats all memory is the first to die; its engine loses nothing acknowledged."""
 
 
 def clickhouse_spec(place: Place, *, environment: dict[str, str]) -> ProcessSpec:
@@ -47,6 +49,8 @@ def clickhouse_spec(place: Place, *, environment: dict[str, str]) -> ProcessSpec
 
     async def prepare() -> None:
         engine_folder(folder, account)
+        if settings.installed:
+            return  # its unit hands over settings and password
         password = load_secret(place.folders.secrets, SecretName.CLICKHOUSE)
         write_private(folder / OWN_PASSWORD_FILE, password.reveal(), account)
         write_private(own_config, _render_settings(place), account)
@@ -69,6 +73,7 @@ def clickhouse_spec(place: Place, *, environment: dict[str, str]) -> ProcessSpec
         stop=(StopStep(signal=signal.SIGTERM, budget_seconds=20.0),),
         data_directory=folder,
         open_files_max=_OPEN_FILES_MAX,
+        oom_score_adjust=_OOM_SCORE_ADJUST,
         version=package_version("chdb-core"),
     )
 

@@ -18,7 +18,7 @@ from appliance.base.clock import Clock, SystemClock
 from appliance.base.errors import ConflictError, MisconfiguredError
 from appliance.base.files import FileLock, ensure_folder, unwritable, write_atomic
 from appliance.base.units import Bytes
-from appliance.config.model import Folders, Settings
+from appliance.config.model import Settings
 from appliance.config.secrets import SecretName, ensure_secrets, load_secret
 from appliance.engines.ballast import Ballast, BallastChange, Move
 from appliance.supervisor.component import Transition
@@ -76,14 +76,18 @@ async def open_installation(
     Raises ConflictError when another supervisor holds it, MisconfiguredError when it cannot be
     written, is too full, or a secret is missing or exposed.
     """
-    folders = Folders(root=settings.data_dir)
+    folders = settings.folders
     released = Ballast(settings).keep(take=False)
-    check_free_space(folders.root)
-    if not folders.root.exists():
-        ensure_folder(folders.root)
-    check_writable(folders.root)
-    check_release(folders.root)
-    ensure_folder(folders.run)
+    check_free_space(folders.root, begun=settings.installed)
+    if settings.installed:
+        # The folder is root's, and the life cycle decides which release may use it.
+        check_writable(folders.run)
+    else:
+        if not folders.root.exists():
+            ensure_folder(folders.root)
+        check_writable(folders.root)
+        check_release(folders.root)
+        ensure_folder(folders.run)
     lock = FileLock(folders.lock_file)
     try:
         lock.acquire()
@@ -94,7 +98,8 @@ async def open_installation(
             hint="stop it with `pug-appliance stop`, or choose another data_dir",
         ) from error
     try:
-        ensure_secrets(folders.secrets)
+        if not settings.installed:
+            ensure_secrets(folders.secrets)
         for name in SecretName:
             load_secret(folders.secrets, name)
         chosen_clock = clock or SystemClock()
@@ -181,14 +186,16 @@ def check_release(folder: Path) -> None:
         write_atomic(path, msgspec.json.encode(ours))
 
 
-def check_free_space(folder: Path) -> None:
+def check_free_space(folder: Path, *, begun: bool = False) -> None:
     """Refuse a disk on which the engines could not even begin, or begin again.
 
+    `begun` says that they have begun before, without looking for our mark.
     Raises MisconfiguredError naming path, what is free and what is needed.
     """
     existing = next(path for path in (folder, *folder.parents) if path.exists())
     free = shutil.disk_usage(existing).free
-    needed = RESTART_BYTES_MIN if (folder / _RELEASE_FILE).exists() else FREE_BYTES_MIN
+    begun = begun or (folder / _RELEASE_FILE).exists()
+    needed = RESTART_BYTES_MIN if begun else FREE_BYTES_MIN
     if free < needed and not os.statvfs(existing).f_flag & os.ST_RDONLY:
         raise MisconfiguredError(
             "DISK_FULL",

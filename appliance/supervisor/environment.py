@@ -13,6 +13,7 @@ _SEARCH_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/
 _LOADER_VARIABLE: Final = "LD_LIBRARY_PATH"
 _LOADER_ORIGINAL: Final = "LD_LIBRARY_PATH_ORIG"
 _INHERITED: Final = ("TZDIR", "SSL_CERT_FILE", "SSL_CERT_DIR")
+_INHERITED_BY_OURS: Final = ("CREDENTIALS_DIRECTORY",)
 _LAUNCHER: Final = Path(__file__).with_name("launch.py")
 
 
@@ -41,8 +42,9 @@ def child_environment(
 ) -> dict[str, str]:
     """The whole environment of a child.
 
-    `inherited` is the supervisor's own; only certificate and zone folders are taken over, and the
-    loader path that was there before the frozen application put its own in place.
+    `inherited` is the supervisor's own; only certificate and zone folders are taken over, the
+    loader path that was there before the frozen application put its own in place, and for programs
+    of ours the folder of systemd's credentials.
     """
     environment = {"PATH": _SEARCH_PATH, "LANG": "C.UTF-8", "LC_ALL": "C.UTF-8", "TZ": "UTC"}
     environment |= {name: inherited[name] for name in _INHERITED if name in inherited}
@@ -53,4 +55,5 @@ def child_environment(
         environment[_LOADER_VARIABLE] = inherited[_LOADER_VARIABLE]
     if own:
         environment |= {"PYTHONUNBUFFERED": "1", "PYTHONUTF8": "1"}
+        environment |= {name: inherited[name] for name in _INHERITED_BY_OURS if name in inherited}
     return environment | dict(wanted)

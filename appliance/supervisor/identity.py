@@ -51,8 +51,14 @@ class ProcessFacts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def boot_id() -> str:
-    """The identity of this boot of the machine."""
-    return (_PROC / "sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    """The identity of this boot of the machine; empty where a unit may not see it.
+
+    There systemd itself ends everything of an earlier run.
+    """
+    try:
+        return (_PROC / "sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except OSError:
+        return ""
 
 
 def facts_of(pid: int) -> ProcessFacts | None:
