@@ -24,6 +24,7 @@ _SYSTEM_ENVIRONMENT: Final = {
     "LC_ALL": "C.UTF-8",
 }
 _ROOT: Final = "root"
+_PARENT_FOLDER: Final = 0o755
 
 
 class CommandResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -112,7 +113,12 @@ class RealHost:
 
     def make_folder(self, path: Path, *, mode: int, owner: str = _ROOT) -> None:
         try:
-            path.mkdir(parents=True, exist_ok=True)
+            # A missing folder above is one like /opt: everybody may pass, whatever the umask says.
+            missing = [folder for folder in path.parents if not folder.exists()]
+            for folder in reversed(missing):
+                folder.mkdir(exist_ok=True)
+                folder.chmod(_PARENT_FOLDER)
+            path.mkdir(exist_ok=True)
             path.chmod(mode)
         except OSError as error:
             raise unwritable(path, error) from error
