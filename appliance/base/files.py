@@ -8,8 +8,6 @@ import errno
 import fcntl
 import os
 import tempfile
-from collections.abc import Generator
-from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -134,13 +132,3 @@ class FileLock:
         trace: TracebackType | None,
     ) -> None:
         self.release()
-
-
-@contextmanager
-def exact_modes() -> Generator[None]:
-    """Run with a umask of zero, for libraries that take modes but obey the umask."""
-    before = os.umask(0)
-    try:
-        yield
-    finally:
-        os.umask(before)

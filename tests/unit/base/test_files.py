@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from appliance.base.errors import ConflictError, MisconfiguredError
-from appliance.base.files import FileLock, ensure_folder, exact_modes, unwritable, write_atomic
+from appliance.base.files import FileLock, ensure_folder, unwritable, write_atomic
 
 
 def test_a_file_is_replaced_whole_with_its_mode(tmp_path: Path) -> None:
@@ -66,16 +66,3 @@ def test_a_held_lock_names_its_holder_and_ends_with_it(tmp_path: Path) -> None:
     second.acquire()
     second.release()
     second.release()
-
-
-def test_exact_modes_restores_the_umask() -> None:
-    """Inside there is no umask, afterwards the old one."""
-    before = os.umask(0o027)
-    try:
-        with exact_modes():
-            inside = os.umask(0)
-            os.umask(inside)
-        after = os.umask(0o027)
-    finally:
-        os.umask(before)
-    assert (inside, after) == (0, 0o027)
