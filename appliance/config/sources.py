@@ -22,8 +22,12 @@ CONFIG_FILE_VARIABLE: Final = "PUG_CONFIG"
 CREDENTIALS_VARIABLE: Final = "CREDENTIALS_DIRECTORY"
 CREDENTIAL_CONFIG: Final = "appliance.toml"
 """The settings file among a unit's credentials; its presence tells that they are ours."""
+DRILL_VARIABLE: Final = "PUG_DRILL"
+"""Where a rehearsed power cut happens, like `release.begun`; see docs/install.md."""
 _OUR_PREFIX: Final = "PUG_"
-_PROCESS_DOORS: Final = frozenset({CONFIG_FILE_VARIABLE, "PUG_READY_FD", "PUG_LISTEN_FD"})
+_PROCESS_DOORS: Final = frozenset(
+    {CONFIG_FILE_VARIABLE, DRILL_VARIABLE, "PUG_READY_FD", "PUG_LISTEN_FD"}
+)
 
 
 class OriginKind(StrEnum):
