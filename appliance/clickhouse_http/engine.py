@@ -3,8 +3,8 @@
 Invariant: one process owns one data directory, proven by a lock, and every chDB call of the room
 goes through this module. Facts about chDB that shape it (measured on chdb-core 26.9.0): opening a
 connection costs 0.15 ms, so each request has its own; cancelling a stream waits for the query, so
-queries are ended by KILL QUERY from another connection; a killed or timed-out insert stream ends
-*without* an error, so whoever kills one must say so here.
+queries are ended by KILL QUERY from another connection; an insert stream ends *without* an error
+whatever happened to its rows, so none is used (`feed.py`).
 """
 
 import threading
@@ -45,10 +45,6 @@ class _Handle(Protocol):
     def send_query(self, text: bytes, output: str, *, params: dict[str, str]) -> object: ...
     def streaming_fetch_result(self, stream: object) -> _Result | None: ...
     def streaming_cancel_query(self, stream: object) -> None: ...
-    def send_insert(self, text: bytes, output: str) -> object: ...
-    def insert_append(self, stream: object, rows: bytes) -> None: ...
-    def insert_done(self, stream: object) -> _Result: ...
-    def insert_cancel(self, stream: object) -> None: ...
     def close(self) -> None: ...
 
 
@@ -125,50 +121,9 @@ class Connection:
         except RuntimeError as error:
             raise parse_engine_error(str(error)) from error
 
-    def insert(self, text: bytes, *, rows_format: str) -> "RowStream":
-        """Begin an insert whose rows follow as bytes in `rows_format`; raises EngineError."""
-        try:
-            return RowStream(self._handle, self._handle.send_insert(text, rows_format))
-        except RuntimeError as error:
-            raise parse_engine_error(str(error)) from error
-
     def close(self) -> None:
         """Give the connection back; its temporary tables and settings are gone."""
         self._handle.close()
-
-
-class RowStream:
-    """An insert in progress."""
-
-    def __init__(self, handle: _Handle, stream: object) -> None:
-        self._handle = handle
-        self._stream = stream
-        self._open = True
-
-    def append(self, rows: bytes) -> None:
-        """Hand over the next bytes; waits while the engine is behind. Raises EngineError."""
-        try:
-            self._handle.insert_append(self._stream, rows)
-        except RuntimeError as error:
-            self.cancel()
-            raise parse_engine_error(str(error)) from error
-
-    def finish(self) -> Usage:
-        """Commit; raises EngineError."""
-        self._open = False
-        try:
-            return _usage(self._handle.insert_done(self._stream))
-        except RuntimeError as error:
-            raise parse_engine_error(str(error)) from error
-
-    def cancel(self) -> None:
-        """Abandon the rows that no block holds yet; blocks already written stay."""
-        if self._open:
-            self._open = False
-            try:
-                self._handle.insert_cancel(self._stream)
-            except RuntimeError as error:
-                raise parse_engine_error(str(error)) from error
 
 
 class Engine:
@@ -231,4 +186,4 @@ def _usage(result: _Result) -> Usage:
     )
 
 
-__all__ = ["Answer", "Connection", "Engine", "EngineError", "RowStream", "Usage", "quote"]
+__all__ = ["Answer", "Connection", "Engine", "EngineError", "Usage", "quote"]

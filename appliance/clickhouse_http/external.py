@@ -6,6 +6,7 @@ Invariant: a table's bytes are kept on disk beyond a small size and inserted a p
 import tempfile
 from collections.abc import Iterator, Mapping
 from email.message import Message
+from functools import partial
 from itertools import pairwise
 from typing import IO, Final
 
@@ -15,6 +16,7 @@ import multipart
 from appliance.clickhouse_http.compression import PIECE_BYTES
 from appliance.clickhouse_http.engine import Connection, quote_name
 from appliance.clickhouse_http.errors import Codes, EngineError
+from appliance.clickhouse_http.feed import insert_rows
 from appliance.clickhouse_http.statement import scan
 
 _MEMORY_BYTES_MAX: Final = 4 << 20
@@ -132,10 +134,13 @@ def create_tables(
         name = quote_name(upload.name)
         connection.run(f"CREATE TEMPORARY TABLE {name} ({structure}) ENGINE = Memory".encode())
         rows_format = settings.get(f"{upload.name}_format", "") or "TabSeparated"
-        stream = connection.insert(f"INSERT INTO {name}".encode(), rows_format=rows_format)
-        while piece := upload.rows.read(PIECE_BYTES):
-            stream.append(piece)
-        stream.finish()
+        insert_rows(
+            connection,
+            f"INSERT INTO {name}",
+            iter(partial(upload.rows.read, PIECE_BYTES), b""),
+            rows_format=rows_format,
+            kill=_nothing,
+        )
         upload.rows.close()
 
 
@@ -144,6 +149,10 @@ def drop_tables(connection: Connection, uploads: list[Upload]) -> None:
     for upload in uploads:
         upload.rows.close()
         connection.run(f"DROP TEMPORARY TABLE IF EXISTS {quote_name(upload.name)}".encode())
+
+
+def _nothing() -> None:
+    """An upload is here already, so it always comes whole."""
 
 
 def _split(types: str) -> list[str]:

@@ -1,15 +1,36 @@
 """Gives the engine a body as a file that can be read once.
 
 Invariant: a body that does not arrive whole never commits: the query is killed before the end of
-the file is shown to it.
+the file is shown to it. What the engine says about the rows is what the client hears: this, and not
+chDB's own insert stream, because that reports success for rows it could not write.
 """
 
 import os
 import threading
 from collections.abc import Callable, Iterator
 
-from appliance.clickhouse_http.engine import Answer
+from appliance.clickhouse_http.engine import Answer, Connection
 from appliance.clickhouse_http.errors import Codes, EngineError
+from appliance.clickhouse_http.statement import insert_from_file
+
+
+def insert_rows(
+    connection: Connection,
+    text: str,
+    rows: Iterator[bytes],
+    *,
+    rows_format: str,
+    kill: Callable[[], None],
+) -> Answer:
+    """Run an INSERT whose rows come as bytes; `kill` ends it when they do not come whole.
+
+    Raises EngineError, also when the rows were read and could not be written.
+    """
+    if not rows_format.isidentifier():
+        raise EngineError(Codes.UNKNOWN_FORMAT, f"Unknown format {rows_format}")
+    feed = Feed(rows, kill)
+    text = insert_from_file(text, f"/proc/self/fd/{feed.descriptor}", rows_format)
+    return feed.run(lambda: connection.run(text.encode("latin-1")))
 
 
 class Feed:

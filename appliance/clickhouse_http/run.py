@@ -23,7 +23,7 @@ from appliance.clickhouse_http.engine import (
 )
 from appliance.clickhouse_http.errors import Codes, EngineError, Stopped
 from appliance.clickhouse_http.external import Upload, create_tables, drop_tables, own_settings
-from appliance.clickhouse_http.feed import Feed
+from appliance.clickhouse_http.feed import Feed, insert_rows
 from appliance.clickhouse_http.formats import DEFAULT_FORMAT
 from appliance.clickhouse_http.intake import decoded, read_statement
 from appliance.clickhouse_http.native import (
@@ -232,20 +232,23 @@ class Runner:
             connection.run(f"SET {quote_name('param_' + name)} = {quote(value)}".encode())
         deadline = self._deadline(request)
         _refuse_own_deadline(plan)
-        stream = connection.insert(plan.text.encode("latin-1"), rows_format=rows_format)
-        seen = False
-        try:
+
+        def watched() -> Iterator[bytes]:
             for piece in rows:
                 running.check()
                 self._check_deadline(deadline)
-                stream.append(piece)
-                seen = seen or not piece.isspace()
+                yield piece
             running.check()
-            usage = stream.finish()
-        finally:
-            stream.cancel()
+
+        answer = insert_rows(
+            connection,
+            plan.text,
+            watched(),
+            rows_format=rows_format,
+            kill=lambda: self._engine.kill(request.query_id),
+        )
         running.check()
-        answering.whole(b"", output="", usage=usage)
+        answering.whole(b"", output="", usage=answer.usage)
 
     def _deadline(self, request: Request) -> float | None:
         seconds = float(request.settings.get(_DEADLINE_SETTING, "0") or 0)

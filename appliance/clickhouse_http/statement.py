@@ -118,6 +118,23 @@ def plan_statement(text: str) -> Plan:
     )
 
 
+def insert_from_file(text: str, path: str, rows_format: str) -> str:
+    """An INSERT without rows as one that reads them from a file; its SETTINGS stay at the end.
+
+    This, and not chDB's own insert stream, because the stream reports success although the rows
+    could not be written (a full disk, a limit, a failed feed), measured on chdb-core 26.9.0.
+    """
+    tokens = scan(text)
+    place = len(text)
+    for before, token in pairwise(tokens):
+        named = before.text == "." or before.upper in {"INTO", "TABLE"}
+        if token.depth == 0 and token.is_keyword and token.upper == "SETTINGS" and not named:
+            place = token.start
+            break
+    head, tail = text[:place].rstrip(), text[place:]
+    return f"{head} FROM INFILE '{path}' {tail} FORMAT {rows_format}"
+
+
 def is_insert(text: str) -> bool:
     """Whether the statement is an INSERT, also one that begins with WITH."""
     first = _first(text)

@@ -3,6 +3,8 @@
 import http.client
 import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -105,6 +107,61 @@ def test_killed_insert_is_an_error_and_stores_nothing(engine: EngineProcess, tab
     peer.close()
     assert eventually(lambda: not running(engine, "inserter"))
     assert engine.ask(f"SELECT count() FROM {table}").text == "0\n"
+
+
+def test_rows_that_could_not_be_written_are_an_error(engine: EngineProcess, table: str) -> None:
+    """The engine has read the rows and refuses to write them, as on a full disk: status and code."""
+    columns = "(a UInt64) ENGINE = MergeTree ORDER BY a"
+    full = f"min_free_disk_bytes_to_perform_insert = {1 << 60}"
+    assert engine.ask(f"CREATE TABLE {table} {columns} SETTINGS {full}").status == 200
+    reply = engine.ask(b'{"a":1}\n', query=f"INSERT INTO {table} FORMAT JSONEachRow")
+    assert (reply.status, reply.headers["x-clickhouse-exception-code"]) == (500, "243")
+    assert engine.rows(f"SELECT count() FROM {table}") == [[0]]
+
+
+def test_the_insert_stream_of_chdb_would_have_lost_them(tmp_path: Path) -> None:
+    """The control: the same with the library's own stream succeeds, and nothing is stored."""
+    program = f"""
+from chdb import _chdb
+handle = _chdb.connect({str(tmp_path)!r})
+ask = lambda text: handle.query(text.encode(), "TSV", params={{}}).bytes()
+ask("CREATE TABLE t (a UInt64) ENGINE = MergeTree ORDER BY a "
+    "SETTINGS min_free_disk_bytes_to_perform_insert = {1 << 60}")
+stream = handle.send_insert(b"INSERT INTO t", "JSONEachRow")
+handle.insert_append(stream, b'{{"a":1}}')
+print(handle.insert_done(stream).rows_written(), ask("SELECT count() FROM t").decode())
+"""
+    said = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert said.stdout.split() == ["1", "0"]
+
+
+def test_a_feed_that_fails_is_an_error(engine: EngineProcess, table: str) -> None:
+    """A materialized view that cannot write: the client hears of it."""
+    columns = "(a UInt64) ENGINE = MergeTree ORDER BY a"
+    full = f"SETTINGS min_free_disk_bytes_to_perform_insert = {1 << 60}"
+    for text in (
+        f"CREATE TABLE {table} {columns}",
+        f"CREATE TABLE {table}_sum {columns} {full}",
+        f"CREATE MATERIALIZED VIEW {table}_feed TO {table}_sum AS SELECT a FROM {table}",
+    ):
+        assert engine.ask(text).status == 200
+    reply = engine.ask(b"1\n2\n", query=f"INSERT INTO {table} FORMAT TSV")
+    assert reply.headers["x-clickhouse-exception-code"] == "243"
+    for text in (f"DROP VIEW {table}_feed", f"DROP TABLE {table}_sum"):
+        assert engine.ask(text).status == 200
+
+
+def test_insert_with_settings_in_the_statement(engine: EngineProcess, table: str) -> None:
+    """SETTINGS stand behind the source of the rows, also beside a table of that name."""
+    assert engine.ask(f"CREATE TABLE {table} (a UInt64) ENGINE = Memory").status == 200
+    text = f"INSERT INTO {table} (a) SETTINGS insert_deduplicate = 0 FORMAT CSV"
+    assert engine.ask(b"5\n", query=text).status == 200
+    assert engine.ask(b"", query=f"INSERT INTO {table} FORMAT CSV").status == 200
+    assert engine.rows(f"SELECT a FROM {table}") == [[5]]
+    wrong = engine.ask(b"5", query=f"INSERT INTO {table}", default_format="CSV' (x")
+    assert wrong.headers["x-clickhouse-exception-code"] == "73"
 
 
 def test_insert_whose_client_leaves_stores_nothing(engine: EngineProcess, table: str) -> None:
