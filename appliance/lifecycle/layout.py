@@ -71,6 +71,11 @@ class Layout(msgspec.Struct, frozen=True, kw_only=True):
         return self.prefix / "previous"
 
     @property
+    def bridge(self) -> Path:
+        """The symbolic link to the release that answers the public port during an upgrade."""
+        return self.prefix / "bridge"
+
+    @property
     def binary(self) -> Path:
         """The program of the release in use."""
         return self.current / BINARY_NAME
@@ -152,7 +157,7 @@ class Layout(msgspec.Struct, frozen=True, kw_only=True):
 
         Raises MisconfiguredError when the prefix cannot be written.
         """
-        content = msgspec.json.format(msgspec.json.encode(self), indent=2) + b"\n"
+        content = msgspec.json.format(msgspec.json.encode(self, enc_hook=str), indent=2) + b"\n"
         write_atomic(self.layout_file, content, mode=PUBLIC_FILE)
 
 
@@ -174,10 +179,17 @@ def load_layout(prefix: Path) -> Layout:
     """
     path = prefix / _LAYOUT_NAME
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Layout)
+        return msgspec.json.decode(path.read_bytes(), type=Layout, dec_hook=_to_path)
     except (OSError, msgspec.DecodeError) as error:
         raise NotFoundError(
             "NOT_INSTALLED",
             f"no appliance is installed in {prefix} ({path.name} cannot be read)",
             hint="run `pug-appliance install` from the unpacked bundle, or name --prefix",
         ) from error
+
+
+def _to_path(kind: type, value: object) -> Path:
+    """The hook of the decoder: a layout holds nothing but paths."""
+    assert kind is Path
+    assert isinstance(value, str)
+    return Path(value)
