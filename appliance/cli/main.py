@@ -22,6 +22,8 @@ _DEBUG_FLAG: Final = "--debug"
 
 COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "quickstart": ("appliance.cli.quickstart:quickstart", "Run everything and try it out."),
+    "install": ("appliance.cli.install:install", "Install the unpacked bundle on this machine."),
+    "uninstall": ("appliance.cli.uninstall:uninstall", "Remove the appliance from this machine."),
     "run": ("appliance.cli.run:run", "Run the whole appliance in the foreground."),
     "status": ("appliance.cli.status:status", "Show every component of the running appliance."),
     "logs": ("appliance.cli.logs:logs", "Show the log lines of components."),
@@ -37,7 +39,9 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "user": ("appliance.cli.user:user", "People who may sign in."),
     "project": ("appliance.cli.project:project", "Projects that receive events."),
     "key": ("appliance.cli.key:key", "API keys of a project."),
+    "doctor": ("appliance.cli.doctor:doctor", "Find what is wrong, with cause and remedy."),
     "tls": ("appliance.cli.tls:tls", "The certificate of the public port."),
+    "backup": ("appliance.cli.backup:backup", "Backups: create, verify, restore."),
     "dlq": ("appliance.cli.dlq:dlq", "Messages that could not be stored."),
     "seed": ("appliance.cli.seed:seed", "Send invented events through the HTTP API."),
     "version": ("appliance.cli.version:version", "Show the versions of everything."),

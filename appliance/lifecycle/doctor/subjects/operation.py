@@ -1,0 +1,97 @@
+"""Whether somebody would notice."""
+
+from collections.abc import Iterator
+from typing import Final
+
+from appliance.lifecycle.doctor.check import Check, Verdict, advice, note, ok, warning
+from appliance.lifecycle.doctor.facts import Facts, Mode, Subject
+
+ERRORS_MANY: Final = 20
+SCRAPES_MIN: Final = 3
+"""Fewer are somebody's curiosity."""
+
+
+def judge_monitored(facts: Facts) -> Iterator[Verdict]:
+    operation = facts.operation
+    if operation is None or not facts.running:
+        return
+    if operation.metrics_error:
+        yield warning(
+            f"/metrics does not answer: {operation.metrics_error}", "see `pug-appliance logs api`"
+        )
+    elif operation.scrapes is not None and operation.scrapes < SCRAPES_MIN:
+        yield advice(
+            facts,
+            "nobody reads /metrics: a problem is noticed by its victims",
+            "let a Prometheus of this network read it (`pug-appliance template prometheus`)",
+        )
+    else:
+        yield ok("/metrics answers")
+
+
+def judge_forwarded(facts: Facts) -> Iterator[Verdict]:
+    operation = facts.operation
+    if operation is None or facts.place.mode is not Mode.INSTALLED:
+        return
+    if operation.log_carriers:
+        yield ok(f"{', '.join(operation.log_carriers)} can carry logs elsewhere")
+    else:
+        yield advice(
+            facts,
+            "logs stay on this machine: whoever breaks in can remove the traces",
+            "forward them (`pug-appliance template rsyslog`)",
+        )
+
+
+def judge_kept(facts: Facts) -> Iterator[Verdict]:
+    operation = facts.operation
+    if operation is None or facts.place.mode is not Mode.INSTALLED:
+        return
+    if operation.journal_persistent is False:
+        yield advice(
+            facts,
+            "the journal lies in memory: a reboot loses it",
+            "run `mkdir /var/log/journal && systemctl restart systemd-journald`",
+        )
+    elif operation.journal_persistent:
+        yield ok("the journal survives a reboot")
+
+
+def judge_errors(facts: Facts) -> Iterator[Verdict]:
+    if facts.operation is None or facts.operation.log_bytes is None:
+        return
+    errors = facts.operation.errors_logged
+    for name, count in errors.items():
+        cause = f"{name} logged {count} errors in the last day"
+        remedy = f"look at them: `pug-appliance logs {name}`"
+        yield warning(cause, remedy) if count >= ERRORS_MANY else note(cause, remedy)
+    if not errors:
+        yield ok("no component logged an error in the last day")
+
+
+CHECKS: Final = (
+    Check(
+        name="monitored",
+        subject=Subject.OPERATION,
+        question="Does somebody read the metrics?",
+        judge=judge_monitored,
+    ),
+    Check(
+        name="logs-forwarded",
+        subject=Subject.OPERATION,
+        question="Do logs leave this machine?",
+        judge=judge_forwarded,
+    ),
+    Check(
+        name="journal-kept",
+        subject=Subject.OPERATION,
+        question="Does the journal survive a reboot?",
+        judge=judge_kept,
+    ),
+    Check(
+        name="errors-logged",
+        subject=Subject.OPERATION,
+        question="Were errors logged lately?",
+        judge=judge_errors,
+    ),
+)
