@@ -35,7 +35,7 @@ SUPERUSER_SECRET: Final = "postgres-superuser-password"  # noqa: S105 the name o
 _SECRET_BYTES: Final = 32
 _OOM_SCORE_ADJUST: Final = -300
 """When memory runs out, a query dies first and the stores of what was acknowledged last."""
-_SOCKET_PATH_BYTES_MAX: Final = 100
+_SOCKET_PATH_BYTES_MAX: Final = 90  # the kernel takes 107, the name of the socket 15
 _LEVELS: Final = {
     "LOG": "info",
     "INFO": "info",

@@ -36,7 +36,9 @@ class Command(StrEnum):
     RELEASE = "release"
 
 
-class Request(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Request(
+    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True
+):
     """One request line."""
 
     command: Command
