@@ -4,7 +4,9 @@ Invariant: a configuration that exists is never rewritten. A fresh one is unders
 before anything is changed, and it says in the file itself what it decides.
 """
 
+import os
 import tomllib
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -49,7 +51,7 @@ def choose_settings(options: InstallOptions, base: Layout | None = None) -> Firs
     existing or a prepared configuration.
     """
     layout = choose_layout(options, base)
-    if layout.config_file.exists():
+    if os.access(layout.config_file, os.R_OK):
         settings = load_settings(config_file=layout.config_file, environment={}, flags={})
         layout = msgspec.structs.replace(layout, data_dir=settings.data_dir)
         named = {
@@ -74,6 +76,20 @@ def choose_layout(options: InstallOptions, base: Layout | None = None) -> Layout
         chosen = msgspec.structs.replace(base or Layout(), prefix=options.prefix)
     data_dir = options.data_dir or _data_dir_in(options.config_file)
     return msgspec.structs.replace(chosen, data_dir=data_dir or chosen.data_dir)
+
+
+def find_places(options: InstallOptions, base: Layout | None = None) -> Layout:
+    """The places of whatever is left of an installation, without understanding its settings.
+
+    After an uninstall that kept the data, the configuration still names them.
+    """
+    layout = choose_layout(options, base)
+    if layout.layout_file.exists() or options.data_dir is not None:
+        return layout
+    with suppress(MisconfiguredError):
+        data_dir = _data_dir_in(layout.config_file)
+        return msgspec.structs.replace(layout, data_dir=data_dir or layout.data_dir)
+    return layout
 
 
 def _data_dir_in(config_file: Path | None) -> Path | None:

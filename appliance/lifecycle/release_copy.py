@@ -28,6 +28,8 @@ _CHUNK_BYTES: Final = 1 << 20
 _CLONE_FILE: Final = 0x40049409
 """FICLONE of linux/fs.h: share the blocks of another file until one of them is written."""
 _WORKERS_MAX: Final = 4
+# A pipe in place of a file must not keep us waiting for its writer.
+_READ_FLAGS: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 class BundleDifferentError(UnmetError):
@@ -137,7 +139,7 @@ def _copy(source: Path, target: Path, entry: CopiedFile) -> None:
         path.symlink_to(entry.link)
         return
     try:
-        descriptor = os.open(source / entry.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        descriptor = os.open(source / entry.path, _READ_FLAGS)
     except OSError as error:
         raise _different(entry, os.strerror(error.errno or 0)) from error
     with os.fdopen(descriptor, "rb", buffering=0) as reading:
