@@ -345,7 +345,7 @@ class HostFacts(msgspec.Struct, frozen=True, kw_only=True):
     noexec: tuple[str, ...]
     data_noexec: bool
     selinux: str
-    apparmor: str
+    apparmor: bool
     fapolicyd: bool
     fips: bool
     firewalls: tuple[str, ...]

@@ -7,6 +7,7 @@ import math
 import os
 import pwd
 import stat
+import string
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -31,6 +32,15 @@ _PUBLIC_FILE: Final = 0o644
 _RELEASE_FILES_MAX: Final = 20_000
 _SECRET_BYTES_MAX: Final = 1 << 16
 _PERMISSIONS: Final = 0o7777
+_HEXADECIMAL: Final = frozenset("abcdef")
+_ALPHABETS: Final = (
+    (frozenset(string.digits), 10),
+    (_HEXADECIMAL, 6),
+    (frozenset(string.ascii_lowercase) - _HEXADECIMAL, 20),
+    (frozenset(string.ascii_uppercase), 26),
+    (frozenset(string.punctuation + " "), 33),
+)
+_OTHER_LETTERS: Final = 64
 _REPEATED_SHARE: Final = 4  # a text with fewer kinds of letters than a quarter of itself repeats
 
 
@@ -250,14 +260,7 @@ def guessing_bits(text: str) -> int:
     """
     if not text:
         return 0
-    kinds = (
-        (str.isdecimal, 10),
-        (lambda letter: letter in "abcdef", 6),
-        (lambda letter: letter.isalpha() and letter.islower() and letter not in "abcdef", 20),
-        (str.isupper, 26),
-        (lambda letter: not letter.isalnum(), 33),
-    )
-    alphabet = sum(size for belongs, size in kinds if any(map(belongs, text)))
+    alphabet = sum(size for letters, size in _ALPHABETS if letters & set(text)) or _OTHER_LETTERS
     different = len(set(text))
-    letters = different if different * _REPEATED_SHARE < min(len(text), 32) else len(text)
-    return int(letters * math.log2(max(alphabet, 2)))
+    counted = different if different * _REPEATED_SHARE < min(len(text), 32) else len(text)
+    return int(counted * math.log2(alphabet))
