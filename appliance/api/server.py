@@ -138,14 +138,16 @@ def _inherited_descriptor() -> int | None:
     return _SYSTEMD_FIRST_DESCRIPTOR if addressee in {None, str(os.getpid())} else None
 
 
-def run(settings: Settings, services: Services) -> None:
+def run(
+    settings: Settings, services: Services, *, on_ready: Callable[[int], None] | None = None
+) -> None:
     """Serve until told to stop, then end this process; returns only by raising what `serve` raises.
 
     Granian's threads may still hand a closed connection to the interpreter while that is being torn
     down, which aborts the process (seen in 1 of 3 stops under load). Everything of ours is closed
     and flushed by then, so the process leaves without the tearing down.
     """
-    asyncio.run(serve(settings, services))
+    asyncio.run(serve(settings, services, on_ready=on_ready))
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0)

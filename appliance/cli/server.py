@@ -5,6 +5,8 @@ import click
 from appliance.base.log import configure_logging
 from appliance.cli.options import log_level, settings_options
 from appliance.config.model import Settings
+from appliance.config.sources import process_environment
+from appliance.supervisor.notify import Notifier
 
 
 @click.command()
@@ -15,4 +17,10 @@ def server(settings: Settings) -> None:
     from appliance.services.wiring import build_services  # noqa: PLC0415 after the log is set up
 
     configure_logging(component="api", readable=False, level=log_level(settings))
-    run(settings, build_services(settings))
+    notifier = Notifier(process_environment())
+    # Under our own supervisor there is nobody to notify, and nothing happens.
+    run(
+        settings,
+        build_services(settings),
+        on_ready=lambda port: notifier.ready(f"answers on port {port}"),
+    )

@@ -20,6 +20,8 @@ from appliance.config.schema import leaf_by_environment_name
 
 CONFIG_FILE_VARIABLE: Final = "PUG_CONFIG"
 CREDENTIALS_VARIABLE: Final = "CREDENTIALS_DIRECTORY"
+RUNTIME_VARIABLE: Final = "RUNTIME_DIRECTORY"
+CREDENTIALS_COPY: Final = "credentials"
 CREDENTIAL_CONFIG: Final = "appliance.toml"
 """The settings file among a unit's credentials; its presence tells that they are ours."""
 DRILL_VARIABLE: Final = "PUG_DRILL"
@@ -79,7 +81,7 @@ def collect(
     """
     found: list[Candidate] = []
     unknown: list[Candidate] = []
-    credentials = _credentials_folder(environment)
+    credentials = credentials_folder(environment)
     path = _choose_file(config_file, environment, credentials)
     if path is not None:
         found.extend(_from_file(path))
@@ -122,10 +124,18 @@ def _preferred(found: list[Candidate]) -> Iterator[Candidate]:
     yield from sorted(found, key=rank)
 
 
-def _credentials_folder(environment: Mapping[str, str]) -> Path | None:
-    """The credentials that our unit got from systemd; a folder of somebody else's is none."""
-    text = environment.get(CREDENTIALS_VARIABLE, "")
-    return Path(text) if text and Path(text, CREDENTIAL_CONFIG).exists() else None
+def credentials_folder(environment: Mapping[str, str]) -> Path | None:
+    """The credentials that our unit got from systemd; a folder of somebody else's is none.
+
+    systemd before 253 keeps them from commands that run after the start, so `engine exec` leaves
+    a copy for the one that follows it.
+    """
+    given = environment.get(CREDENTIALS_VARIABLE)
+    own = environment.get(RUNTIME_VARIABLE)
+    for folder in (given and Path(given), own and Path(own, CREDENTIALS_COPY)):
+        if folder and os.access(folder / CREDENTIAL_CONFIG, os.R_OK):
+            return folder
+    return None
 
 
 def _choose_file(

@@ -89,7 +89,7 @@ def postgres_spec(place: Place) -> ProcessSpec:
         write_private(cluster / "pg_hba.conf", render_access(settings.postgres), place.account)
 
     async def probe() -> None:
-        async with postgres_connection(_superuser_url(place), ssl=False) as connection:
+        async with postgres_connection(_probe_url(place), ssl=False) as connection:
             await connection.fetchval("SELECT 1")
 
     async def settle() -> None:
@@ -227,6 +227,14 @@ async def _execute_quoted(
     statement = await connection.fetchval(template, first, second)
     assert isinstance(statement, str)
     await connection.execute(statement)
+
+
+def _probe_url(place: Place) -> str:
+    """As the superuser, who exists from the start; as our role where his password is not ours."""
+    if (place.folders.secrets / SUPERUSER_SECRET).exists():
+        return _superuser_url(place)
+    settings = place.settings
+    return resolve_postgres(settings, place.ports.postgres, place.folders.secrets).url.reveal()
 
 
 def _superuser_url(place: Place) -> str:
