@@ -11,11 +11,12 @@ import resource
 import signal
 import socket
 from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
 from typing import Final
 
 import click
 
-from appliance.base.errors import ApplianceError
+from appliance.base.errors import ApplianceError, NotFoundError
 from appliance.base.ready import announce_ready
 from appliance.cli.console import Console
 from appliance.cli.options import json_option, settings_options
@@ -26,7 +27,10 @@ from appliance.config.sources import process_environment
 from appliance.config.tls import find_tls
 from appliance.engines.ballast import LOOK_SECONDS, Ballast
 from appliance.engines.installation import Installation, note_ballast, open_installation
-from appliance.engines.place import choose_place
+from appliance.engines.nats import NAME as NATS
+from appliance.engines.place import Place, choose_place
+from appliance.engines.queue_watch import LOOK_SECONDS as QUEUE_LOOK_SECONDS
+from appliance.engines.queue_watch import QueueWatch
 from appliance.supervisor.component import Transition
 from appliance.supervisor.control import Answer, Command, ControlServer, Request
 from appliance.supervisor.identity import memory_bytes
@@ -154,10 +158,12 @@ class _Run:
                 self._welcome = group.create_task(self._guard(welcome))
                 watchdog = group.create_task(self._tell_watchdog())
                 ballast = group.create_task(self._keep_ballast(installation))
+                queue = group.create_task(self._watch_queue(place, supervisor))
                 await self._guard(supervisor.run())
                 self._welcome.cancel()
                 watchdog.cancel()
                 ballast.cancel()
+                queue.cancel()
         finally:
             await control.close()
         self._console.say("stopped")
@@ -201,6 +207,15 @@ class _Run:
             if change is not None:
                 note_ballast(installation.book, change)
             await asyncio.sleep(LOOK_SECONDS)
+
+    async def _watch_queue(self, place: Place, supervisor: Supervisor) -> None:
+        watch = QueueWatch(place)
+        await supervisor.all_ready()
+        while True:
+            await asyncio.sleep(QUEUE_LOOK_SECONDS)
+            if await watch.needs_restart():
+                with suppress(NotFoundError):  # somebody else keeps it, like systemd
+                    supervisor.restart(NATS)
 
     def _on_signal(self) -> None:
         self._stop_asked += 1

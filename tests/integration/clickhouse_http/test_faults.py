@@ -110,7 +110,7 @@ def test_killed_insert_is_an_error_and_stores_nothing(engine: EngineProcess, tab
 
 
 def test_rows_that_could_not_be_written_are_an_error(engine: EngineProcess, table: str) -> None:
-    """The engine has read the rows and refuses to write them, as on a full disk: status and code."""
+    """The engine has read the rows and cannot write them, as on a full disk: status and code."""
     columns = "(a UInt64) ENGINE = MergeTree ORDER BY a"
     full = f"min_free_disk_bytes_to_perform_insert = {1 << 60}"
     assert engine.ask(f"CREATE TABLE {table} {columns} SETTINGS {full}").status == 200

@@ -1,0 +1,171 @@
+"""A full disk: nothing acknowledged is lost, 503 with Retry-After, answers, back by itself."""
+
+import os
+import signal
+import threading
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.support.small_disk import Filler, small_disk
+from tests.support.stack import Stack, make_event, running_stack, until
+
+pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(400)]
+
+MIB = 1 << 20
+DISK_MEBIBYTES = 900
+BATCH_EVENTS = 50
+RESERVE = ("--set", "disk.reserve=200MiB", "--set", "disk.ballast=64MiB")
+NOTHING = ("--set", "disk.reserve=0B", "--set", "disk.ballast=0B")
+BACK_SECONDS_MAX = 60
+
+
+class Sender:
+    """Sends each batch until it is acknowledged, and remembers what was said meanwhile."""
+
+    def __init__(self, stack: Stack, kind: str) -> None:
+        self._stack = stack
+        self._kind = kind
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._send_all)
+        self.acknowledged = 0
+        self.refused: list[tuple[int, str | None]] = []
+
+    def _send_all(self) -> None:
+        while not self._stop.is_set():
+            batch = [make_event(self._kind) for _ in range(BATCH_EVENTS)]
+            while not self._send(batch) and not self._stop.wait(0.05):
+                continue
+
+    def _send(self, batch: list[dict[str, object]]) -> bool:
+        try:
+            answer = self._stack.post(batch)
+        except httpx.TransportError:
+            return False
+        if answer.status_code == 200:
+            self.acknowledged += 1
+            return True
+        self.refused.append((answer.status_code, answer.headers.get("retry-after")))
+        return False
+
+    def waits_for(self, more: int) -> None:
+        """Return when so many more batches were acknowledged."""
+        wanted = self.acknowledged + more
+        until(
+            lambda: True if self.acknowledged >= wanted else None,
+            what=f"{more} more batches",
+            seconds=BACK_SECONDS_MAX,
+        )
+
+    def is_refused(self, *, times: int = 5) -> None:
+        """Return when batches are refused; without a reserve each refusal takes 5 s."""
+        wanted = len(self.refused) + times
+        until(lambda: True if len(self.refused) >= wanted else None, what="refusals", seconds=30)
+
+    @contextmanager
+    def running(self) -> Generator[None]:
+        self._thread.start()
+        try:
+            yield
+        finally:
+            self._stop.set()
+            self._thread.join()
+
+
+def all_are_there(stack: Stack, sender: Sender, kind: str) -> None:
+    """What was acknowledged is counted once, in the roll-ups and in the raw table.
+
+    The last batch may be stored although the sender stopped before it heard of that.
+    """
+    least = sender.acknowledged * BATCH_EVENTS
+    for raw in (False, True):
+        total = until(
+            lambda raw=raw: found if (found := stack.trend(kind, raw=raw)) >= least else None,
+            what=f"{least} events",
+            seconds=BACK_SECONDS_MAX,
+        )
+        assert total in {least, least + BATCH_EVENTS}
+
+
+def restarted(stack: Stack) -> dict[str, object]:
+    """Components that were started more than once, with their last cause."""
+    return {name: line["cause"] for name, line in stack.status().items() if line["restarts"]}
+
+
+def test_events_are_refused_before_the_disk_is_full(tmp_path: Path):
+    """Below the reserve: 503 and Retry-After, answers, no restart; above it: as before."""
+    with small_disk(tmp_path, mebibytes=DISK_MEBIBYTES) as disk:
+        filler = Filler(disk)
+        with running_stack(disk / "data", *RESERVE) as stack:
+            sender = Sender(stack, "soft")
+            with sender.running():
+                sender.waits_for(20)
+                assert restarted(stack) == {}
+                filler.leave(150 * MIB)
+                sender.is_refused()
+                assert set(sender.refused) == {(503, "1")}
+                assert stack.trend("soft") > 0
+                metrics = stack.client.get("/metrics").text
+                assert "disk_reserve_bytes 2.097152e+08" in metrics
+                assert "ingest_refused_disk_full_total 0.0" not in metrics
+                filler.give_back()
+                sender.waits_for(20)
+            assert restarted(stack) == {}
+            all_are_there(stack, sender, "soft")
+
+
+def test_engines_killed_on_a_full_disk_answer_again_thanks_to_the_ballast(tmp_path: Path):
+    """Somebody takes the last byte and every engine dies: questions are answered all the same."""
+    with small_disk(tmp_path, mebibytes=DISK_MEBIBYTES) as disk:
+        filler = Filler(disk)
+        ballast = disk / "data" / "spool" / "ballast"
+        with running_stack(disk / "data", *RESERVE) as stack:
+            assert ballast.stat().st_size == 64 * MIB
+            sender = Sender(stack, "hard")
+            with sender.running():
+                sender.waits_for(20)
+                filler.leave(0)
+                until(lambda: None if ballast.exists() else True, what="no ballast", seconds=30)
+                sender.is_refused()
+                for victim in ("postgres", "clickhouse", "nats", "api"):
+                    os.kill(stack.pid(victim), signal.SIGKILL)
+                stack.wait_ready()
+                assert filler.free_bytes < 64 * MIB
+                assert stack.trend("hard") > 0
+                assert {status for status, _ in sender.refused} == {503}
+                filler.give_back()
+                sender.waits_for(20)
+            stack.wait_ready()
+            all_are_there(stack, sender, "hard")
+            until(lambda: True if ballast.exists() else None, what="ballast", seconds=30)
+
+
+def test_without_reserve_and_ballast(tmp_path: Path):
+    """The control arm: the queue meets the end of the disk and killed engines stay away.
+
+    They come back with the space, by themselves, and still nothing acknowledged is lost.
+    """
+    with small_disk(tmp_path, mebibytes=DISK_MEBIBYTES) as disk:
+        filler = Filler(disk)
+        with running_stack(disk / "data", *NOTHING) as stack:
+            sender = Sender(stack, "bare")
+            with sender.running():
+                sender.waits_for(20)
+                filler.leave(0)
+                sender.is_refused(times=1)
+                os.kill(stack.pid("postgres"), signal.SIGKILL)
+                until(
+                    lambda: True if stack.status()["postgres"]["state"] == "BACKING_OFF" else None,
+                    what="a PostgreSQL that cannot start",
+                    seconds=30,
+                )
+                assert {status for status, _ in sender.refused} == {503}
+                filler.give_back()
+                sender.waits_for(20)
+            stack.wait_ready()
+            all_are_there(stack, sender, "bare")
+        log = (disk / "data" / "logs" / "nats.jsonl").read_text()
+        assert "no space left on device" in log
