@@ -47,6 +47,8 @@ def judge_verified(facts: Facts) -> Iterator[Verdict]:
             "make another: `pug-appliance backup create`, and look at the disk it lies on",
         )
     good = [one for one in backups if one.verified]
+    if bad:
+        return
     if not good:
         yield advice(
             facts, "no backup was ever verified", "run `pug-appliance backup verify` on the newest"
@@ -57,7 +59,7 @@ def judge_verified(facts: Facts) -> Iterator[Verdict]:
             "no backup of the last 30 days was verified",
             "run `pug-appliance backup verify` on the newest",
         )
-    elif not bad:
+    else:
         yield ok("a recent backup was verified by restoring it")
 
 
