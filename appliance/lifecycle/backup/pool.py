@@ -9,7 +9,7 @@ import hashlib
 import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Final, Self
+from typing import Final, Protocol, Self
 
 import msgspec
 import zstandard
@@ -52,6 +52,10 @@ _WORTH_IT: Final = 0.95
 _PLAIN: Final = b"0"
 _COMPRESSED: Final = b"z"
 _FREE_BYTES_MIN: Final = Bytes(64 << 20)
+
+
+class _Digest(Protocol):
+    def update(self, data: bytes, /) -> None: ...
 
 
 class _Mark(msgspec.Struct, frozen=True, kw_only=True):
@@ -351,7 +355,7 @@ def _prefixed(prefix: bytes, chunks: Iterable[bytes]) -> Iterator[bytes]:
     yield from chunks
 
 
-def _hashed(chunks: Iterable[bytes], digest: "hashlib._Hash") -> Iterator[bytes]:
+def _hashed(chunks: Iterable[bytes], digest: "_Digest") -> Iterator[bytes]:
     for chunk in chunks:
         digest.update(chunk)
         yield chunk

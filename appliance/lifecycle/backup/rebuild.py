@@ -13,7 +13,7 @@ from typing import Final, Protocol
 import msgspec
 
 from appliance.base.errors import DamagedError, MisconfiguredError
-from appliance.base.files import ensure_folder, unwritable, write_atomic
+from appliance.base.files import PRIVATE_FOLDER, ensure_folder, unwritable, write_atomic
 from appliance.config.endpoints import resolve_endpoints
 from appliance.config.model import Settings
 from appliance.config.secrets import ensure_secrets
@@ -113,6 +113,10 @@ async def rebuild(
         Part.CONFIG: folder / "config",
     }
     await source.place({part: ensure_folder(places[part]) for part in there}, progress)
+    if Part.SECRETS not in there:
+        # the rebuilt stores shall answer to the passwords that stay
+        shutil.copytree(settings.folders.secrets, folder / "secrets", dirs_exist_ok=True)
+        (folder / "secrets").chmod(PRIVATE_FOLDER)
     ensure_secrets(folder / "secrets")
     if Part.POSTGRES in there:
         await _load_dump(scratch, inherited=inherited)

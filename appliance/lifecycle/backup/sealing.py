@@ -110,7 +110,9 @@ def even_chunks(chunks: Iterable[bytes], size: int, *, first: int = 0) -> Iterat
         yield bytes(held)
 
 
-def _push(state: object, chunk: bytes, tag: int) -> bytes:
+def _push(
+    state: bindings.crypto_secretstream_xchacha20poly1305_state, chunk: bytes, tag: int
+) -> bytes:
     return bindings.crypto_secretstream_xchacha20poly1305_push(state, chunk, None, tag)
 
 
