@@ -9,6 +9,7 @@ from typing import Final, TextIO
 
 from appliance.config.model import LogForm, LogSettings
 from appliance.supervisor.component import Transition
+from appliance.supervisor.journal_socket import JournalSocket, render_prefixed
 from appliance.supervisor.lines import Entry, severity
 from appliance.supervisor.output import SUPERVISOR
 from appliance.supervisor.spec import Kind
@@ -27,18 +28,21 @@ class Console:
         settings: LogSettings,
         *,
         as_json: bool,
-        journal: bool = False,
+        journal: JournalSocket | None = None,
         stream: TextIO | None = None,
     ) -> None:
-        """`journal` says that the service manager keeps what is printed."""
+        """`journal` is set when the service manager keeps what is printed."""
         self._stream = stream or sys.stderr
-        chosen = settings.form is LogForm.JSON or (journal and settings.form is LogForm.AUTO)
-        self.structured = as_json or chosen
+        self._journal = journal if settings.form is LogForm.AUTO else None
+        self.structured = as_json or settings.form is LogForm.JSON or self._journal is not None
         self._colours = self._stream.isatty() and not self.structured
 
     def entry(self, entry: Entry) -> None:
         """One line of a component or of the supervisor."""
-        if self.structured:
+        if self._journal is not None:
+            if not self._journal.send(entry):
+                self._write(render_prefixed(entry))
+        elif self.structured:
             self._write(entry.encode().decode().rstrip("\n"))
         elif entry.component != SUPERVISOR and severity(entry.level) >= _SHOWN_FROM:
             self._write(render_entry(entry, colours=self._colours))

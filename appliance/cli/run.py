@@ -10,6 +10,7 @@ import os
 import resource
 import signal
 import socket
+import sys
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from typing import Final
@@ -34,9 +35,12 @@ from appliance.engines.queue_watch import QueueWatch
 from appliance.supervisor.component import Transition
 from appliance.supervisor.control import Answer, Command, ControlServer, Request
 from appliance.supervisor.identity import memory_bytes
+from appliance.supervisor.journal_socket import JournalSocket, is_journal
+from appliance.supervisor.lines import Entry
 from appliance.supervisor.notify import Notifier
-from appliance.supervisor.output import SUPERVISOR
+from appliance.supervisor.output import SUPERVISOR, Listener
 from appliance.supervisor.state import State
+from appliance.supervisor.syslog import Forwarder, parse_target
 from appliance.supervisor.tree import Supervisor
 from appliance.topology import child_settings, choose_ports, open_public_socket, processes
 
@@ -76,7 +80,9 @@ def run_appliance(
     Raises ApplianceError with the cause when the appliance cannot run.
     """
     _raise_open_files()
-    journal = "JOURNAL_STREAM" in process_environment()
+    if not settings.installed and (settings.data_dir / "journal" / "open.jsonl").exists():
+        finish_restore(settings)
+    journal = JournalSocket() if is_journal(process_environment(), sys.stderr.fileno()) else None
     console = Console(settings.logs, as_json=as_json, journal=journal)
     asyncio.run(_Run(settings, console, ready, give_up=give_up).run())
     return 0
@@ -110,14 +116,28 @@ class _Run:
             if number is signal.SIGHUP and signal.getsignal(number) is signal.SIG_IGN:
                 continue
             loop.add_signal_handler(number, self._on_signal)
-        async with open_installation(self._settings, listener=self._console.entry) as installation:
+        forwarder = make_forwarder(self._settings)
+
+        def on_entry(entry: Entry) -> None:
+            self._console.entry(entry)
+            if forwarder is not None:
+                forwarder.send(entry)
+
+        try:
+            await self._run_installation(on_entry)
+        finally:
+            if forwarder is not None:
+                forwarder.close()
+        if self._failure is not None:
+            raise self._failure
+
+    async def _run_installation(self, on_entry: Listener) -> None:
+        async with open_installation(self._settings, listener=on_entry) as installation:
             listening = open_public_socket(self._settings, inherited=self._environment)
             try:
                 await self._run_tree(installation, listening)
             finally:
                 listening.close()
-        if self._failure is not None:
-            raise self._failure
 
     async def _run_tree(self, installation: Installation, listening: socket.socket) -> None:
         settings = self._settings
@@ -247,6 +267,25 @@ class _Run:
             stopping=self._supervisor.stopping,
             components=self._supervisor.status(),
         )
+
+
+def make_forwarder(settings: Settings) -> Forwarder | None:
+    """Where log entries go beside our own files; raises MisconfiguredError for a bad address."""
+    if not settings.logs.syslog:
+        return None
+    return Forwarder(
+        parse_target(settings.logs.syslog),
+        hostname=socket.gethostname(),
+        authorities=settings.logs.syslog_ca,
+    )
+
+
+def finish_restore(settings: Settings) -> None:
+    """Bring a restore to its end that was cut off, before anything opens the data."""
+    # Imported here because it is hardly ever needed.
+    from appliance.cli.backup import finish_interrupted  # noqa: PLC0415
+
+    finish_interrupted(settings)
 
 
 def _raise_open_files() -> None:

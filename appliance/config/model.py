@@ -319,6 +319,17 @@ class LogSettings(Section, frozen=True, kw_only=True):
     files_max: Annotated[
         int, Meta(ge=1, le=100, description="log files kept for each component")
     ] = 4
+    syslog: Annotated[
+        str,
+        Meta(
+            description="server that gets every line too (RFC 5424): udp://host:514, tcp://host, "
+            "tls://host:6514 or unix:///dev/log; empty for none"
+        ),
+    ] = ""
+    syslog_ca: Annotated[
+        Path | None,
+        Meta(description="PEM file of the authorities for tls://; unset: those of the machine"),
+    ] = None
 
 
 class SessionSettings(Section, frozen=True, kw_only=True):
