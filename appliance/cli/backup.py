@@ -457,6 +457,14 @@ async def finish_restore(
     progress.note(f"an earlier restore had been cut off: {outcome.value}")
 
 
+def finish_interrupted(settings: Settings) -> None:
+    """What `run` does before it opens the data: end a restore that was cut off."""
+    origin = Origin(settings=settings, config_file=None, inherited=process_environment())
+    with open_progress() as progress, _appliance_lock(settings):
+        services = choose_services(settings)
+        asyncio.run(finish_restore(origin, services, clock=SystemClock(), progress=progress))
+
+
 def _appliance_lock(settings: Settings) -> AbstractContextManager[object]:
     """Nobody may start an appliance on the data meanwhile; installed, its units are stopped."""
     if settings.installed:

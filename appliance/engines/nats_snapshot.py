@@ -20,6 +20,8 @@ from appliance.engines.nats_wire import NatsDoor, ask_nats
 
 STORE: Final = "store"
 LEDGER_SUBJECT: Final = "$KV.ledger.events-writer"
+WANTED_SUBJECT: Final = "$KV.ledger.replay-from"
+"""Where the events worker looks what it must not trim (`storage/streams/block_ledger.py`)."""
 _LEDGER_STREAM: Final = "KV_ledger"
 _STREAMS: Final = "jetstream/$G/streams"
 _FILE_STORAGE: Final = "file"
@@ -170,12 +172,31 @@ async def read_ledger(door: NatsDoor) -> bytes:
     return base64.b64decode(answer.message.data) if answer.message is not None else b""
 
 
+class _Wanted(msgspec.Struct, frozen=True, kw_only=True):
+    first: int
+    until: float
+    bytes_max: int
+
+
+async def keep_messages(door: NatsDoor, *, first: int, until: float, bytes_max: int) -> None:
+    """Ask the events worker not to trim messages from `first` on until a second of Unix.
+
+    Only while the stream has at most `bytes_max` bytes. Raises UnavailableError.
+    """
+    wanted = _Wanted(first=first, until=until, bytes_max=bytes_max)
+    await _put(door, WANTED_SUBJECT, msgspec.json.encode(wanted))
+
+
 async def write_ledger(door: NatsDoor, record: bytes) -> None:
     """Set the record back; only while no events worker runs.
 
     Raises UnavailableError when the queue refuses.
     """
-    answer = msgspec.json.decode(await ask_nats(door, LEDGER_SUBJECT, record), type=_Published)
+    await _put(door, LEDGER_SUBJECT, record)
+
+
+async def _put(door: NatsDoor, subject: str, value: bytes) -> None:
+    answer = msgspec.json.decode(await ask_nats(door, subject, value), type=_Published)
     if answer.error is not None or not answer.seq:
         said = answer.error.description if answer.error is not None else "no answer"
-        raise UnavailableError("LEDGER_REFUSED", f"NATS did not take the ledger back: {said}")
+        raise UnavailableError("LEDGER_REFUSED", f"NATS did not take {subject}: {said}")

@@ -34,9 +34,10 @@ FROM pg_tables WHERE schemaname NOT IN ('pg_catalog', 'information_schema')
 """
 _SCHEMA_KNOWN: Final = "SELECT to_regclass('public.schema_migrations') IS NOT NULL"
 _SCHEMA: Final = "SELECT coalesce(max(version), 0)::int FROM public.schema_migrations"
-_SUM_ROWS: Final = (
-    "SELECT count(*)::text || ' ' || coalesce(sum(hashtextextended(t::text, 0)), 0)::text FROM "
-)
+_SUM_ROWS: Final = """
+SELECT count(*)::text || ' ' || coalesce(sum(hashtextextended(t::text, 0)), 0)::text
+FROM quoted_name AS t
+"""
 
 
 class TableFacts(msgspec.Struct, frozen=True, kw_only=True):
@@ -142,11 +143,7 @@ async def _facts(connection: PostgresConnection) -> PostgresFacts:
 
 
 def _sum_statement(quoted_name: str) -> str:
-    # the server itself quoted the name
-    return (
-        "SELECT count(*)::text || ' ' || coalesce(sum(hashtextextended(t::text, 0)), 0)::text "
-        f"FROM {quoted_name} AS t"
-    )
+    return _SUM_ROWS.replace("quoted_name", quoted_name)  # the server itself quoted the name
 
 
 async def _run(endpoint: PostgresEndpoint, argv: tuple[str, ...], work: Path) -> None:

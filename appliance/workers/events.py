@@ -36,7 +36,7 @@ from appliance.domain.ingest.blocks import (
 )
 from appliance.storage.clickhouse.inserts import EventInserts
 from appliance.storage.streams.block_ledger import BlockLedger, Position
-from appliance.storage.streams.consume import Delivery, LogReader
+from appliance.storage.streams.consume import Delivery, LogReader, Spare
 from appliance.storage.streams.deadletters import DeadLetters, Origin
 from appliance.storage.streams.publish import EVENTS_DURABLE, EVENTS_STREAM, PROJECT_HEADER
 from appliance.workers.settle import Settler, block_columns, block_token
@@ -177,7 +177,10 @@ class EventsWriter:
         if now - self._trimmed_at < TRIM_SECONDS:
             return
         self._trimmed_at = now
-        gone = await self._reader.trim(done=done, bytes_max=self._limits.replay_bytes_max)
+        wanted = await self._ledger.wanted(self._clock.now().timestamp())
+        spare = Spare(first=wanted.first, bytes_max=wanted.bytes_max) if wanted else None
+        limit = self._limits.replay_bytes_max
+        gone = await self._reader.trim(done=done, bytes_max=limit, spare=spare)
         if gone:
             _LOG.info("queue_trimmed", messages=gone)
 

@@ -14,7 +14,7 @@ from typing import Final
 import msgspec
 
 from appliance.base.clock import Clock
-from appliance.base.errors import ApplianceError, MisconfiguredError
+from appliance.base.errors import ApplianceError, MisconfiguredError, UnavailableError
 from appliance.base.files import FileLock, ensure_folder, unwritable
 from appliance.config.endpoints import resolve_endpoints
 from appliance.config.model import Settings
@@ -131,6 +131,12 @@ async def engines_answering(origin: Origin) -> AsyncGenerator[None]:
     if await is_running(settings) or await _answers(settings):
         yield
         return
+    if settings.installed:
+        raise UnavailableError(
+            "ENGINES_DOWN",
+            "the engines do not answer",
+            hint="run `systemctl start pug.target`, then try again",
+        )
     async with engines_running(settings, inherited=origin.inherited, names=needs_own(settings)):
         yield
 

@@ -19,10 +19,20 @@ from appliance.base.errors import DamagedError, NotFoundError, UnmetError
 from appliance.base.files import ensure_folder, flush_folder, unwritable, write_atomic
 from appliance.config.endpoints import resolve_endpoints
 from appliance.config.model import Settings
-from appliance.engines.nats import EVENTS_STREAM
-from appliance.engines.nats_snapshot import read_ledger, stream_state, write_ledger
+from appliance.engines.nats import EVENTS_STREAM, store_bytes
+from appliance.engines.nats_snapshot import (
+    keep_messages,
+    read_ledger,
+    stream_state,
+    write_ledger,
+)
 from appliance.engines.nats_wire import NatsDoor
-from appliance.lifecycle.backup.capture import Capture, nats_door, remove_snapshots
+from appliance.lifecycle.backup.capture import (
+    Capture,
+    Snapshot,
+    nats_door,
+    remove_snapshots,
+)
 from appliance.lifecycle.backup.create import (
     Origin,
     describe,
@@ -39,6 +49,8 @@ from appliance.lifecycle.steps import Step
 
 POINTS: Final = "restore-points"
 STORES: Final = (Part.POSTGRES, Part.CLICKHOUSE)
+KEPT_SECONDS: Final = 7 * 86400
+"""How long the queue keeps whatever came since a restore point, however busy it is."""
 _MANIFEST: Final = "point.json"
 _LEDGER_BEFORE: Final = "ledger-before.json"
 
@@ -85,6 +97,7 @@ async def create_restore_point(
             async with engines_answering(origin):
                 capture = Capture(settings, clock=clock, progress=progress, name=name)
                 snapshot = await capture.run(with_streams=False)
+                await _keep_messages(settings, snapshot, clock)
             for part in STORES:
                 if part in snapshot.folders:
                     await asyncio.to_thread(
@@ -110,6 +123,21 @@ async def create_restore_point(
             shutil.rmtree(making, ignore_errors=True)
         prune_restore_points(settings)
     return manifest.summary
+
+
+async def _keep_messages(settings: Settings, snapshot: Snapshot, clock: Clock) -> None:
+    """Have the queue keep what going back will need, for a while and as far as the disk allows."""
+    endpoint = resolve_endpoints(settings).nats
+    if endpoint.external or not snapshot.ledger:
+        return
+    position = msgspec.json.decode(snapshot.ledger, type=_Position)
+    limit = settings.nats.store_bytes_max or store_bytes(settings.folders.nats)
+    await keep_messages(
+        nats_door(endpoint),
+        first=position.done + 1,
+        until=clock.now().timestamp() + KEPT_SECONDS,
+        bytes_max=int(limit) // 2,
+    )
 
 
 def list_restore_points(settings: Settings) -> tuple[Summary, ...]:

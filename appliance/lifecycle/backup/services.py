@@ -5,7 +5,7 @@ Invariant: between `stop` and `start` no process of the installation has its dat
 
 from typing import Final, Protocol
 
-from appliance.base.errors import ConflictError
+from appliance.base.errors import ConflictError, UnavailableError
 from appliance.config.model import Settings
 from appliance.lifecycle.backup.hold import is_running
 from appliance.lifecycle.host import Host
@@ -20,6 +20,7 @@ UNITS: Final = (
     "pug-clickhouse.service",
     "pug-postgres.service",
 )
+_ALIVE: Final = frozenset({"active", "activating", "deactivating", "reloading"})
 _STOP_SECONDS_MAX: Final = 180.0
 _START_SECONDS_MAX: Final = 900.0
 
@@ -74,9 +75,17 @@ class SystemdServices:
 
     async def stop(self) -> None:
         """Stop the units; raises UnavailableError."""
+        # Not checked: a store that another machine runs has no unit here.
         await self._host.run(
             "systemctl", "stop", *UNITS, timeout_seconds=_STOP_SECONDS_MAX, check=False
         )
+        left = await self._host.run("systemctl", "is-active", *UNITS, check=False)
+        if any(line in _ALIVE for line in left.output.split()):
+            raise UnavailableError(
+                "UNITS_ACTIVE",
+                "not all units of the appliance stopped",
+                hint="see `systemctl status 'pug-*'`",
+            )
 
     async def start(self) -> None:
         """Start everything; raises UnavailableError."""

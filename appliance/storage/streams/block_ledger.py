@@ -17,6 +17,19 @@ from appliance.storage.streams.errors import stream_errors
 from appliance.storage.streams.kv import LEDGER_BUCKET, Bucket
 
 LEDGER_KEY: Final = "events-writer"
+WANTED_KEY: Final = "replay-from"
+"""Written by `lifecycle/backup/points.py`, which cannot import this module."""
+
+
+class Wanted(Struct, frozen=True, kw_only=True):
+    """What a restore point asks for: keep the messages from `first` on until a second of Unix.
+
+    Only as long as the stream is not larger than `bytes_max`, which fits the disk.
+    """
+
+    first: int
+    until: float
+    bytes_max: int
 
 
 class Position(Struct, frozen=True, kw_only=True):
@@ -57,6 +70,14 @@ class BlockLedger:
             return None
         self._revision = entry.revision
         return msgspec.json.decode(entry.value, type=Position)
+
+    async def wanted(self, now_seconds: float) -> Wanted | None:
+        """What a restore point may want again; None when none does any more."""
+        entry = await self._bucket.load(WANTED_KEY)
+        if entry is None:
+            return None
+        wanted = msgspec.json.decode(entry.value, type=Wanted)
+        return wanted if now_seconds < wanted.until else None
 
     async def take_over(self) -> Position:
         """Make the record ours and return where the work stands.

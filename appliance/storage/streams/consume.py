@@ -51,6 +51,13 @@ class Lag(Struct, frozen=True, kw_only=True):
     unacknowledged: int
 
 
+class Spare(Struct, frozen=True, kw_only=True):
+    """Messages that somebody may want to replay: from `first` on, up to so many bytes."""
+
+    first: int
+    bytes_max: int
+
+
 class LogReader:
     """Pulls messages of one durable consumer, in order; one reader a consumer."""
 
@@ -146,12 +153,12 @@ class LogReader:
             for reply in replies:
                 await client.publish(reply, b"+ACK")
 
-    async def trim(self, *, done: int, bytes_max: int) -> int:
+    async def trim(self, *, done: int, bytes_max: int, spare: Spare | None = None) -> int:
         """Remove the oldest messages up to `done` while the stream is larger than `bytes_max`.
 
         What is stored in the event store is kept only for replaying; without this a busy stream
-        would fill its disk long before its messages are old, and then refuse events. Returns how
-        many messages went.
+        would fill its disk long before its messages are old, and then refuse events. What `spare`
+        names stays as long as the stream fits its own limit. Returns how many messages went.
         """
         jetstream = await self._streams.jetstream()
         with stream_errors():
@@ -160,6 +167,8 @@ class LogReader:
                 return 0
             kept = state.messages * (bytes_max - bytes_max // 4) // state.bytes
             first_kept = min(done + 1, state.last_seq - kept + 1)
+            if spare is not None and state.bytes <= spare.bytes_max:
+                first_kept = min(first_kept, spare.first)
             if first_kept <= state.first_seq:
                 return 0
             await jetstream.purge_stream(self._stream, seq=first_kept)

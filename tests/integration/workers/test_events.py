@@ -3,12 +3,20 @@
 import asyncio
 from collections.abc import AsyncGenerator, Iterable
 
+import msgspec
 import pytest
 
+from appliance.base.clock import SystemClock
 from appliance.base.tasks import poll
 from appliance.storage.clickhouse.inserts import INSERT_SETTINGS, Rollup
-from appliance.storage.streams.block_ledger import BlockLedger, Position
+from appliance.storage.streams.block_ledger import (
+    WANTED_KEY,
+    BlockLedger,
+    Position,
+    Wanted,
+)
 from appliance.storage.streams.connection import Streams
+from appliance.storage.streams.kv import LEDGER_BUCKET, Bucket
 from tests.support.pipeline import Counts, Stage, Stopped, encode, make_events
 
 pytestmark = [pytest.mark.anyio, pytest.mark.integration]
@@ -129,6 +137,27 @@ async def test_stored_messages_are_trimmed(stage: Stage) -> None:
         assert await poll(trimmed, every_seconds=0.05, timeout_seconds=10)
         await stage.publish(encode(make_events(10, seed=99)))
         await stage.expect(Counts.of(1010))
+
+
+async def test_what_a_restore_point_wants_is_spared(stage: Stage) -> None:
+    """From its first message on, while the stream fits the disk and the point is young."""
+    writer = stage.writer(replay_bytes_max=100_000)
+    jetstream = await stage.streams.jetstream()
+    for seed in range(20):
+        await stage.publish(encode(make_events(50, seed=seed)))
+    first = (await jetstream.stream_info("events")).state.first_seq
+    until = SystemClock().now().timestamp() + 600
+    wanted = Wanted(first=first + 5, until=until, bytes_max=1 << 30)
+    await Bucket(stage.streams, LEDGER_BUCKET).put(WANTED_KEY, msgspec.json.encode(wanted))
+    async with stage.working(writer):
+        await stage.expect(Counts.of(1000))
+
+        async def trimmed() -> bool | None:
+            return (await jetstream.stream_info("events")).state.messages == 15 or None
+
+        assert await poll(trimmed, every_seconds=0.05, timeout_seconds=10)
+    wanted = msgspec.structs.replace(wanted, until=1.0)
+    await Bucket(stage.streams, LEDGER_BUCKET).put(WANTED_KEY, msgspec.json.encode(wanted))
 
 
 class Point(Stopped):
