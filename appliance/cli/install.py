@@ -166,7 +166,9 @@ Make a project, which prints its public key:
 Send an event:
     curl {report.url}/sdk.events.v1.EventsService/BatchCreate \\
       -H 'content-type: application/json' -H 'x-api-key: PUBLIC_KEY' \\
-      -d '{{"events":[{{"kind":"hello","distinctId":"me"}}]}}'
+      -d '{{"events":[{{"eventId":"'$(cat /proc/sys/kernel/random/uuid)'","kind":"hello",
+           "occurTime":"'$(date -u +%FT%TZ)'","distinctId":"me",
+           "sessionId":"'$(cat /proc/sys/kernel/random/uuid)'"}}]}}'
 
 Settings are in {report.config_file}, data in {report.data_dir}.
 The publisher's key that is trusted from now on: {report.key_fingerprint}

@@ -33,7 +33,7 @@ from appliance.lifecycle.layout import (
 )
 from appliance.lifecycle.preflight import PreflightFinding, Requirements, judge
 from appliance.lifecycle.progress import Progress
-from appliance.lifecycle.release_copy import copy_release
+from appliance.lifecycle.release_copy import copy_release, flush_release
 from appliance.lifecycle.runner import Drill, Runner, no_drill
 from appliance.lifecycle.services import Services
 from appliance.lifecycle.signature import PUBLIC_SUFFIX, parse_public_key
@@ -141,21 +141,17 @@ class Installer:
             steps=(
                 Step(name="accounts", title="making accounts", do=self._make_accounts),
                 Step(name="folders", title="making folders", do=self._make_folders),
-                Step(name="release", title="copying and verifying files", do=self._copy_release),
+                Step(name="release", title="verifying and copying files", do=self._copy_release),
                 Step(name="keys", title="trusting the publisher's key", do=self._trust_keys),
                 Step(name="secrets", title="making secrets", do=self._make_secrets),
                 Step(name="config", title="writing the configuration", do=self._write_config),
                 Step(name="links", title="linking the command", do=self._make_links),
                 Step(name="labels", title="setting SELinux labels", do=self._set_labels),
                 Step(name="units", title="writing systemd units", do=self._services.write),
+                Step(name="start", title="starting services", do=self._services.start),
+                # While the services start; before it, a power cut could leave half a release.
+                Step(name="disk", title="having everything on disk", do=self._flush),
             ),
-        )
-
-    def starting(self) -> tuple[Step, ...]:
-        """What comes after the installation is complete on disk."""
-        return (
-            Step(name="start", title="starting services", do=self._services.start),
-            Step(name="health", title="waiting until all answers", do=self._services.wait),
         )
 
     async def run(self, *, drill: Drill = no_drill) -> None:
@@ -176,13 +172,19 @@ class Installer:
         journal = Journal.begin(self._layout.journal, KIND, parameters, clock=self._clock)
         runner = Runner(journal=journal, progress=self._progress, clock=self._clock, drill=drill)
         await runner.run(self.plan())
-        # From here on a boot starts everything by itself, so nothing is left for a journal; an open
-        # one would make the services wait for `recover`.
-        for step in self.starting():
-            self._progress.begin(step.name, step.title)
-            started = self._clock.monotonic_seconds()
-            await step.do()
-            self._progress.end(step.name, self._clock.monotonic_seconds() - started)
+        # A boot starts everything by itself from here on, so nothing is left to resume.
+        await self._services.reach_target()
+        await self._wait_for_health()
+
+    async def _wait_for_health(self) -> None:
+        name = "health"
+        self._progress.begin(name, "waiting until everything answers")
+        started = self._clock.monotonic_seconds()
+        await self._services.wait()
+        self._progress.end(name, self._clock.monotonic_seconds() - started)
+
+    async def _flush(self) -> None:
+        await flush_release(self._layout.release(self._bundle.manifest.version))
 
     async def _make_accounts(self) -> None:
         for name in USERS:

@@ -1,8 +1,9 @@
-"""Copy an unpacked bundle into a folder of root's, verifying every byte on the way.
+"""Take an unpacked bundle over into a folder of root's, verifying every byte on the way.
 
-Invariant: what is compared with the manifest is what was written, or was read once and written
-from that reading; the source, which its owner can change at any time, is never trusted twice. The
-target appears whole under its name, after it is on disk.
+Invariant: what is compared with the manifest is what the release then consists of. A source that
+somebody else could change is read once and written from that reading; only files and folders that
+nobody but root can write are shared with the release (a hard link), and read afterwards. The target
+appears whole under its name; `flush_release` has it on disk.
 """
 
 import asyncio
@@ -15,6 +16,7 @@ import stat
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from io import FileIO
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -28,6 +30,7 @@ _CHUNK_BYTES: Final = 1 << 20
 _CLONE_FILE: Final = 0x40049409
 """FICLONE of linux/fs.h: share the blocks of another file until one of them is written."""
 _WORKERS_MAX: Final = 4
+_WRITABLE_BY_OTHERS: Final = 0o022
 # A pipe in place of a file must not keep us waiting for its writer.
 _READ_FLAGS: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
@@ -62,7 +65,7 @@ async def copy_release(
     beside: Path,
     progress: Progress,
 ) -> None:
-    """Have exactly the manifest's files in `target`.
+    """Have exactly the manifest's files in `target`; a power cut may still lose them.
 
     `sealed` are the manifest and its signature as they were verified. `beside` is a folder of
     root's on the same file system, where the copy is made. A complete target is left as it is.
@@ -77,9 +80,10 @@ async def copy_release(
         await asyncio.to_thread(_clear, leftover)
     try:
         _make_folders(making, files)
+        closed = await asyncio.to_thread(_closed_folders, source, files)
         await _each(
             files,
-            lambda entry: _copy(source, making, entry),
+            lambda entry: _take_over(source, making, entry, closed=closed),
             progress=progress,
         )
         await asyncio.to_thread(_put_in_place, making, target, old, sealed)
@@ -88,10 +92,28 @@ async def copy_release(
     await asyncio.to_thread(_clear, old)
 
 
+async def flush_release(target: Path) -> None:
+    """Have a release on disk with one call; a flush of each file takes many times longer."""
+    try:
+        await asyncio.to_thread(_flush_file_system, target)
+    except OSError as error:
+        raise unwritable(target, error) from error
+
+
+def _flush_file_system(path: Path) -> None:
+    library = ctypes.CDLL(None, use_errno=True)
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        if library.syncfs(descriptor) != 0:
+            number = ctypes.get_errno()
+            raise OSError(number, os.strerror(number))
+    finally:
+        os.close(descriptor)
+
+
 def _put_in_place(making: Path, target: Path, old: Path, sealed: dict[str, bytes]) -> None:
     for name, content in sealed.items():
         _write_new(making / name, content)
-    _flush_file_system(making)
     if target.exists():
         target.rename(old)
     making.rename(target)
@@ -133,28 +155,64 @@ def _make_folders(root: Path, files: Sequence[CopiedFile]) -> None:
         path.chmod(PUBLIC_FOLDER)
 
 
-def _copy(source: Path, target: Path, entry: CopiedFile) -> None:
+def _closed_folders(source: Path, files: Sequence[CopiedFile]) -> frozenset[Path]:
+    """The folders of the source that nobody but root can change, nor any folder above them."""
+    if os.geteuid() != 0 or not all(map(_is_roots_own, source.resolve().parents)):
+        return frozenset()
+    folders = {source / parent for entry in files for parent in Path(entry.path).parents}
+    found: set[Path] = set()
+    for folder in sorted(folders):
+        if _is_roots_own(folder) and (folder == source or folder.parent in found):
+            found.add(folder)
+    return frozenset(found)
+
+
+def _is_roots_own(path: Path) -> bool:
+    found = path.lstat()
+    return found.st_uid == 0 and not found.st_mode & _WRITABLE_BY_OTHERS
+
+
+def _take_over(source: Path, target: Path, entry: CopiedFile, *, closed: frozenset[Path]) -> None:
     path = target / entry.path
     if entry.link:
         path.symlink_to(entry.link)
         return
-    try:
-        descriptor = os.open(source / entry.path, _READ_FLAGS)
-    except OSError as error:
-        raise _different(entry, os.strerror(error.errno or 0)) from error
-    with os.fdopen(descriptor, "rb", buffering=0) as reading:
-        found = os.fstat(descriptor)
+    with _open_source(source / entry.path, entry) as reading:
+        found = os.fstat(reading.fileno())
         if not stat.S_ISREG(found.st_mode) or found.st_size != entry.size:
             raise _different(entry, f"{found.st_size} bytes instead of {entry.size}")
-        with path.open("xb+", buffering=0) as writing:
-            os.fchmod(writing.fileno(), int(entry.mode, 8))
-            if _clone(descriptor, writing.fileno()):
-                digest = _digest(writing.fileno())
-            else:
-                digest = _copy_bytes(descriptor, writing.fileno(), entry.size)
-        del reading
+        own = found.st_uid == 0 and stat.S_IMODE(found.st_mode) == int(entry.mode, 8)
+        if own and (source / entry.path).parent in closed and _share(source / entry.path, path):
+            digest = _digest(reading.fileno())
+        else:
+            digest = _copy(reading.fileno(), path, entry)
     if digest != entry.sha256:
         raise _different(entry, "its checksum is another")
+
+
+def _open_source(path: Path, entry: CopiedFile) -> FileIO:
+    try:
+        return FileIO(os.open(path, _READ_FLAGS), "rb")
+    except OSError as error:
+        raise _different(entry, os.strerror(error.errno or 0)) from error
+
+
+def _share(source: Path, path: Path) -> bool:
+    """Give a file a second name; another file system or many names make it impossible."""
+    try:
+        os.link(source, path, follow_symlinks=False)
+    except OSError:
+        return False
+    return True
+
+
+def _copy(source: int, path: Path, entry: CopiedFile) -> str:
+    """Write a file of our own and its checksum."""
+    with path.open("xb+", buffering=0) as writing:
+        os.fchmod(writing.fileno(), int(entry.mode, 8))
+        if _clone(source, writing.fileno()):
+            return _digest(writing.fileno())
+        return _copy_bytes(source, writing.fileno(), entry.size)
 
 
 def _clone(source: int, target: int) -> bool:
@@ -222,18 +280,6 @@ def _is_same(path: Path, entry: CopiedFile) -> bool:
 def _write_new(path: Path, content: bytes) -> None:
     path.write_bytes(content)
     path.chmod(PUBLIC_FILE)
-
-
-def _flush_file_system(path: Path) -> None:
-    """Have everything on disk with one call; a flush of each file takes many times longer."""
-    library = ctypes.CDLL(None, use_errno=True)
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        if library.syncfs(descriptor) != 0:
-            number = ctypes.get_errno()
-            raise OSError(number, os.strerror(number))
-    finally:
-        os.close(descriptor)
 
 
 def _clear(path: Path) -> None:

@@ -18,8 +18,9 @@ from appliance.engines.http_door import HTTP_OK, http_get
 from appliance.lifecycle.host import Host
 from appliance.lifecycle.layout import PUBLIC_FILE, Layout
 from appliance.lifecycle.progress import Progress
+from appliance.lifecycle.unit_file import parse_unit
+from appliance.lifecycle.units import RECOVER, TARGET
 
-TARGET: Final = "pug.target"
 HEALTH_SECONDS_MAX: Final = 180.0
 UNIT_PATTERNS: Final = ("pug.*", "pug-*.*")
 _ASK_SECONDS_MAX: Final = 3.0
@@ -80,8 +81,13 @@ class Services:
             await self.stop()
         # An engine that gave up for a while is started at once.
         await self._host.run("systemctl", "reset-failed", *self._units, check=False)
-        await self._host.run("systemctl", "start", "--no-block", TARGET)
+        # Not by the target: it would also start `recover`, which ends what a journal has open.
+        await self._host.run("systemctl", "start", "--no-block", *self._wanted())
         self._host.write(applied, digest.encode(), mode=PUBLIC_FILE)
+
+    async def reach_target(self) -> None:
+        """Tell systemd that all of it belongs together; stopping the target stops everything."""
+        await self._host.run("systemctl", "start", "--no-block", TARGET)
 
     async def wait(self, seconds_max: float = HEALTH_SECONDS_MAX) -> None:
         """Wait until the public port says that everything behind it answers.
@@ -127,6 +133,11 @@ class Services:
             timeout_seconds=_STOP_SECONDS_MAX,
             check=False,
         )
+
+    def _wanted(self) -> tuple[str, ...]:
+        """What the target starts, but not `recover`."""
+        wants = parse_unit(self._units[TARGET])["Unit"].get("Wants", ("",))[0].split()
+        return tuple(name for name in wants if name != RECOVER)
 
     def _remove_stale(self) -> bool:
         """Remove unit files that this release does not have."""

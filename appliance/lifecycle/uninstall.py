@@ -15,8 +15,9 @@ from appliance.base.errors import UnmetError
 from appliance.lifecycle.host import Host
 from appliance.lifecycle.layout import USERS, Layout
 from appliance.lifecycle.progress import Progress
-from appliance.lifecycle.services import TARGET, UNIT_PATTERNS
+from appliance.lifecycle.services import UNIT_PATTERNS
 from appliance.lifecycle.steps import Step
+from appliance.lifecycle.units import TARGET
 
 _STOP_SECONDS_MAX: Final = 180.0
 _STAMPS: Final = Path("/var/lib/systemd/timers")
