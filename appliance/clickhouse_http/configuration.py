@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Final
 from xml.sax.saxutils import escape
 
+PROFILE_NAME: Final = "engine-profile.xml"
 _TEMPLATE: Final = """<clickhouse>
+  <users_config>{profile_file}</users_config>
   <max_server_memory_usage>{memory_bytes_max}</max_server_memory_usage>
   <mark_cache_size>{cache_bytes}</mark_cache_size>
   <uncompressed_cache_size>0</uncompressed_cache_size>
@@ -30,12 +32,39 @@ _TEMPLATE: Final = """<clickhouse>
   </query_log>
 </clickhouse>
 """
+# A process that may not make memory executable cannot compile queries as they run. In the profile
+# it counts for background work, too: a mutation that is compiled all the same would never end.
+PROFILE: Final = """<clickhouse>
+  <profiles>
+    <default>
+      <compile_expressions>0</compile_expressions>
+      <compile_aggregate_expressions>0</compile_aggregate_expressions>
+      <compile_sort_description>0</compile_sort_description>
+      <compile_regular_expressions>0</compile_regular_expressions>
+    </default>
+  </profiles>
+  <users>
+    <default>
+      <password></password>
+      <networks><ip>::/0</ip></networks>
+      <profile>default</profile>
+      <quota>default</quota>
+      <named_collection_control>1</named_collection_control>
+    </default>
+  </users>
+  <quotas><default></default></quotas>
+</clickhouse>
+"""
 _CACHE_DIVISOR: Final = 16
 _CACHE_BYTES_MAX: Final = 256 << 20
 
 
-def render_configuration(*, memory_bytes_max: int, free_bytes_min: int, backup_dir: Path) -> str:
+def render_configuration(
+    *, memory_bytes_max: int, free_bytes_min: int, backup_dir: Path, profile_file: Path
+) -> str:
     """The file's text for an engine that may use this much memory and write backups there.
+
+    `profile_file` is where `PROFILE` lies.
 
     Rows are refused while less than `free_bytes_min` of the disk is free.
     """
@@ -43,6 +72,7 @@ def render_configuration(*, memory_bytes_max: int, free_bytes_min: int, backup_d
         memory_bytes_max=memory_bytes_max,
         free_bytes_min=free_bytes_min,
         backup_dir=escape(f"{backup_dir}/"),
+        profile_file=escape(str(profile_file)),
         cache_bytes=min(_CACHE_BYTES_MAX, memory_bytes_max // _CACHE_DIVISOR),
     )
 

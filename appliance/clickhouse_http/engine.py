@@ -16,6 +16,7 @@ import msgspec
 from chdb import _chdb
 
 from appliance.base.files import FileLock, ensure_folder, write_atomic
+from appliance.clickhouse_http.configuration import PROFILE, PROFILE_NAME
 from appliance.clickhouse_http.errors import EngineError, parse_engine_error
 
 LOCK_NAME: Final = "engine.lock"
@@ -142,6 +143,7 @@ class Engine:
         ensure_folder(data_dir / "store")
         config_path = data_dir / "engine.xml"
         write_atomic(config_path, config.encode())
+        write_atomic(data_dir / PROFILE_NAME, PROFILE.encode())
         self._control_lock = threading.Lock()
         try:
             self._control = Connection(_open(f"{self._path}?config-file={config_path}"))

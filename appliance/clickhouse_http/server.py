@@ -23,7 +23,11 @@ from appliance.base.errors import MisconfiguredError, UnmetError
 from appliance.base.ids import random_uuid
 from appliance.base.ready import announce_ready
 from appliance.clickhouse_http.answer import Answering, Banner
-from appliance.clickhouse_http.configuration import query_settings, render_configuration
+from appliance.clickhouse_http.configuration import (
+    PROFILE_NAME,
+    query_settings,
+    render_configuration,
+)
 from appliance.clickhouse_http.engine import Engine
 from appliance.clickhouse_http.errors import Codes, EngineError, Stopped
 from appliance.clickhouse_http.external import read_form
@@ -100,6 +104,7 @@ class EngineServer:
                     memory_bytes_max=options.memory_bytes_max,
                     free_bytes_min=options.free_bytes_min,
                     backup_dir=options.backup_dir or options.data_dir / "backups",
+                    profile_file=options.data_dir / PROFILE_NAME,
                 ),
             )
         except BaseException:

@@ -21,6 +21,11 @@ USER = "pug"
 PASSWORD = "correct horse"
 START_SECONDS = 30
 STOP_SECONDS = 20
+# PR_SET_MDWE with PR_MDWE_REFUSE_EXEC_GAIN, which Linux has since 6.3.
+_DENY_WRITABLE_CODE = """
+import ctypes
+assert ctypes.CDLL(None).prctl(65, 1, 0, 0, 0) == 0
+"""
 _PROGRAM = """
 import sys, msgspec, pathlib
 from appliance.base.log import configure_logging
@@ -108,8 +113,14 @@ class EngineProcess:
 
 
 def spawn(
-    data_dir: Path, *, ready_fd: int | None = None, password: str = PASSWORD, **options: object
+    data_dir: Path,
+    *,
+    ready_fd: int | None = None,
+    password: str = PASSWORD,
+    writable_code: bool = True,
+    **options: object,
 ) -> subprocess.Popen[bytes]:
+    """Without `writable_code` memory that was written cannot be executed, as in its unit."""
     password_file = data_dir.parent / f"{data_dir.name}.password"
     password_file.write_text(password)
     given = {
@@ -125,9 +136,9 @@ def spawn(
     if ready_fd is not None:
         environment["PUG_READY_FD"] = str(ready_fd)
     return subprocess.Popen(
-        [sys.executable, "-c", _PROGRAM, raw],
+        [sys.executable, "-c", _PROGRAM if writable_code else _DENY_WRITABLE_CODE + _PROGRAM, raw],
         env=environment,
-        pass_fds=() if ready_fd is None else (ready_fd,),
+        pass_fds=[fd for fd in (ready_fd, options.get("listening")) if isinstance(fd, int)],
         stderr=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
     )
