@@ -17,6 +17,7 @@ import msgspec
 from appliance.base.clock import Clock, SystemClock
 from appliance.base.errors import ApplianceError, DamagedError, NotFoundError
 from appliance.base.files import FileLock, ensure_folder
+from appliance.cli.drill import chosen_drill
 from appliance.cli.options import (
     Sources,
     json_option,
@@ -52,9 +53,7 @@ from appliance.lifecycle.backup.verify import Verified, verify_backup
 from appliance.lifecycle.host import RealHost
 from appliance.lifecycle.journal import Journal
 from appliance.lifecycle.progress import Progress
-from appliance.lifecycle.runner import power_cut
 
-DRILL_VARIABLE: Final = "PUG_DRILL"
 _LATEST: Final = "latest"
 _EXIT_BAD: Final = 1
 _HOUR_SECONDS: Final = 3600
@@ -417,7 +416,6 @@ async def _restore(desk: Desk, pool: Pool, name: str, progress: Progress) -> Non
     summary = source.manifest.summary
     age = _age(summary, desk.clock)
     progress.note(f"restoring {name}: data from {summary.point}{age}, release {summary.release}")
-    drill = desk.origin.inherited.get(DRILL_VARIABLE)
     await restore_backup(
         source,
         Restoring(
@@ -430,7 +428,7 @@ async def _restore(desk: Desk, pool: Pool, name: str, progress: Progress) -> Non
         inherited=desk.origin.inherited,
         clock=desk.clock,
         progress=progress,
-        drill=power_cut(drill) if drill else None,
+        drill=chosen_drill(),
     )
 
 

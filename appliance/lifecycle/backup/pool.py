@@ -47,6 +47,7 @@ _MARK: Final = "target.json"
 _LOCK: Final = ".lock"
 _PART_BYTES: Final = 1 << 20
 _LEVEL: Final = 3
+_OUTER_BYTES: Final = 32
 _SAMPLE_BYTES: Final = 256 << 10
 _WORTH_IT: Final = 0.95
 _PLAIN: Final = b"0"
@@ -190,13 +191,15 @@ class Pool:
         beside = self.folder / "pool" / "writing"
         try:
             ensure_folder(path.parent)
-            digest = hashlib.sha256()
+            digest, outer = hashlib.sha256(), _outer_digest()
             compressed = _is_compressible(item, source)
             with beside.open("wb") as file:
                 for chunk in self._wrap(
                     _hashed(read_files(item, source), digest), compressed=compressed
                 ):
                     file.write(chunk)
+                    outer.update(chunk)
+                file.write(outer.digest())
                 size = file.tell()
             if digest.hexdigest() != item.digest:
                 raise DamagedError("SOURCE_CHANGED", f"{item.name} changed while it was read")
@@ -215,7 +218,7 @@ class Pool:
         path = self.object_path(item.object)
         try:
             with path.open("rb") as file:
-                chunks = iter(lambda: file.read(_PART_BYTES), b"")
+                chunks = _checked(iter(lambda: file.read(_PART_BYTES), b""))
                 yield from filter(None, _hashed(self._unwrap(chunks), digest))
         except (OSError, ValueError, zstandard.ZstdError) as error:
             raise _damaged(item, path) from error
@@ -353,6 +356,27 @@ def _compress(chunks: Iterable[bytes]) -> Iterator[bytes]:
 def _prefixed(prefix: bytes, chunks: Iterable[bytes]) -> Iterator[bytes]:
     yield prefix
     yield from chunks
+
+
+def _outer_digest() -> "hashlib.blake2b":
+    return hashlib.blake2b(digest_size=_OUTER_BYTES)
+
+
+def _checked(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """What an object's file holds before its last bytes, which are its check sum.
+
+    The check sum inside is not enough: some bits of a compressed form mean nothing.
+    """
+    digest = _outer_digest()
+    held = b""
+    for chunk in chunks:
+        held += chunk
+        if len(held) > _OUTER_BYTES:
+            content, held = held[:-_OUTER_BYTES], held[-_OUTER_BYTES:]
+            digest.update(content)
+            yield content
+    if held != digest.digest():
+        raise ValueError("not what was written")
 
 
 def _hashed(chunks: Iterable[bytes], digest: "_Digest") -> Iterator[bytes]:

@@ -11,6 +11,9 @@ from appliance.lifecycle.backup.hold import is_running
 from appliance.lifecycle.host import Host
 
 UNITS: Final = (
+    "pug.target",
+    # With its socket, which would start it again for the next connection.
+    "pug-appliance.socket",
     "pug-appliance.service",
     "pug-bridge.service",
     "pug-nats.socket",
@@ -64,8 +67,21 @@ class OwnServices:
         """Nothing: its owner starts it."""
 
 
+class BootServices:
+    """An installed appliance that is about to be started: `pug-recover.service` runs before all."""
+
+    async def check(self) -> None:
+        """Nothing runs yet."""
+
+    async def stop(self) -> None:
+        """Nothing runs yet."""
+
+    async def start(self) -> None:
+        """Nothing: the boot goes on with it."""
+
+
 class SystemdServices:
-    """An installed appliance. Its public socket stays, so that whoever connects waits."""
+    """An installed appliance; its public port refuses until everything is started again."""
 
     def __init__(self, host: Host) -> None:
         self._host = host
