@@ -33,6 +33,7 @@ async def http_get(
     headers: Mapping[str, str] = _NO_HEADERS,
     secure: bool = False,
     verify: bool = True,
+    bytes_max: int = _ANSWER_BYTES_MAX,
 ) -> HttpAnswer:
     """Ask one question; `verify` is left out only for our own certificate, over loopback.
 
@@ -54,7 +55,7 @@ async def http_get(
         writer.write("\r\n".join([*lines, "", ""]).encode())
         await writer.drain()
         head = await reader.readuntil(b"\r\n\r\n")
-        body = await reader.read(_ANSWER_BYTES_MAX)
+        body = await _read_body(reader, head, bytes_max)
         return HttpAnswer(status=int(head.split(b" ", 2)[1]), body=body)
     except (asyncio.LimitOverrunError, ValueError, IndexError) as error:
         raise UnavailableError("NO_HTTP", f"port {port} does not speak HTTP") from error
@@ -62,3 +63,18 @@ async def http_get(
         writer.close()
         with suppress(OSError):
             await writer.wait_closed()
+
+
+async def _read_body(reader: asyncio.StreamReader, head: bytes, limit: int) -> bytes:
+    """The body up to a limit: as long as the head says, else until the connection ends."""
+    for line in head.lower().split(b"\r\n"):
+        name, _, value = line.partition(b":")
+        if name == b"content-length":
+            limit = min(limit, int(value))
+    body = b""
+    while len(body) < limit:
+        chunk = await reader.read(limit - len(body))
+        if not chunk:
+            break
+        body += chunk
+    return body

@@ -12,7 +12,7 @@ from typing import Final
 
 import psutil
 
-from appliance.base.errors import ApplianceError
+from appliance.base.errors import ApplianceError, UnavailableError
 from appliance.engines.http_door import HTTP_OK, http_get
 from appliance.lifecycle.doctor.facts import OperationFacts
 from appliance.lifecycle.doctor.gathering.probing import in_thread
@@ -21,6 +21,9 @@ from appliance.lifecycle.tls import installed_files
 from appliance.supervisor.lines import decode_entry
 from appliance.supervisor.output import log_path, logged_components
 
+DOCTOR_AGENT: Final = "pug-appliance-doctor"
+"""How the doctor names itself, so that its own question is not counted as monitoring."""
+_METRICS_BYTES_MAX: Final = 4 << 20
 _SOURCES: Final = "events_cookieless_identity_source_total"
 _SCRAPES: Final = "metrics_scrapes_total"
 _ANY_ADDRESS: Final = frozenset({"0.0.0.0", "::"})  # noqa: S104 compared, not listened on
@@ -70,27 +73,35 @@ class _Numbers:
                 self.scrapes = int(float(line.split()[1]))
 
 
-async def _metrics(scene: Scene) -> tuple[_Numbers, str]:
+async def read_metrics(scene: Scene) -> bytes:
+    """What `/metrics` says.
+
+    Raises OSError, EOFError or UnavailableError when it does not answer.
+    """
     try:
         secure = installed_files(scene.settings) is not None
     except (ApplianceError, OSError):
         secure = False
     host = scene.settings.api.host
-    address = "127.0.0.1" if host in _ANY_ADDRESS else host
+    answer = await http_get(
+        "127.0.0.1" if host in _ANY_ADDRESS else host,
+        scene.ports.api,
+        "/metrics",
+        headers={"User-Agent": DOCTOR_AGENT},
+        secure=secure,
+        verify=False,
+        bytes_max=_METRICS_BYTES_MAX,
+    )
+    if answer.status != HTTP_OK:
+        raise UnavailableError("METRICS_REFUSED", f"/metrics answers {answer.status}")
+    return answer.body
+
+
+async def _metrics(scene: Scene) -> tuple[_Numbers, str]:
     try:
-        answer = await http_get(
-            address,
-            scene.ports.api,
-            "/metrics",
-            headers={"User-Agent": "pug-appliance-doctor"},
-            secure=secure,
-            verify=False,
-        )
+        return _Numbers((await read_metrics(scene)).decode("utf-8", "replace")), ""
     except (OSError, EOFError, ApplianceError) as error:
         return _Numbers(""), str(error) or type(error).__name__
-    if answer.status != HTTP_OK:
-        return _Numbers(""), f"/metrics answers {answer.status}"
-    return _Numbers(answer.body.decode("utf-8", "replace")), ""
 
 
 def _carriers() -> tuple[str, ...]:

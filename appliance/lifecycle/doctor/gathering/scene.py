@@ -17,13 +17,14 @@ from appliance.config.endpoints import Ports, default_ports, load_ports
 from appliance.config.folders import Folders
 from appliance.config.load import inspect_settings
 from appliance.config.model import DEFAULT_CONFIG_FILE, Settings, Supervision
-from appliance.config.sources import CONFIG_FILE_VARIABLE
+from appliance.config.sources import CONFIG_FILE_VARIABLE, Origin
 from appliance.lifecycle.doctor.facts import ConfigFacts, Mode, PlaceFacts, Subject, Unseen
 from appliance.lifecycle.host import Host
 from appliance.lifecycle.layout import Layout, find_prefix, load_layout
 from appliance.version import RELEASE, RELEASE_NUMBER
 
 ROOT_ONLY: Final = "only root may look; run it with sudo"
+_SYSTEMD_MARK: Final = Path("/run/systemd/system")
 _NOTHING: Final[dict[str, str]] = {}
 
 
@@ -46,6 +47,7 @@ class Scene:
         config: ConfigFacts,
         place: PlaceFacts,
         layout: Layout | None,
+        origins: dict[str, Origin],
         host: Host,
         clock: Clock,
     ) -> None:
@@ -53,8 +55,10 @@ class Scene:
         self.config = config
         self.place = place
         self.layout = layout
+        self.origins = origins
         self.host = host
         self.clock = clock
+        self.systemd = _SYSTEMD_MARK.exists()
         self.unseen: list[Unseen] = []
 
     @property
@@ -81,7 +85,7 @@ def find_scene(wanted: Wanted, *, host: Host, clock: Clock) -> Scene:
     """The installation that the command line means; never fails."""
     layout = _find_layout(wanted)
     file = _config_file(wanted, layout)
-    settings, config = _read_settings(wanted, file)
+    settings, config, origins = _read_settings(wanted, file)
     if layout is not None:
         if config.unreadable or config.error:
             # What the file says is unknown, where the data is was written down at install.
@@ -103,7 +107,13 @@ def find_scene(wanted: Wanted, *, host: Host, clock: Clock) -> Scene:
         now=clock.now(),
     )
     return Scene(
-        settings=settings, config=config, place=place, layout=layout, host=host, clock=clock
+        settings=settings,
+        config=config,
+        place=place,
+        layout=layout,
+        origins=origins,
+        host=host,
+        clock=clock,
     )
 
 
@@ -127,7 +137,9 @@ def _config_file(wanted: Wanted, layout: Layout | None) -> Path | None:
     return DEFAULT_CONFIG_FILE if DEFAULT_CONFIG_FILE.exists() else None
 
 
-def _read_settings(wanted: Wanted, file: Path | None) -> tuple[Settings, ConfigFacts]:
+def _read_settings(
+    wanted: Wanted, file: Path | None
+) -> tuple[Settings, ConfigFacts, dict[str, Origin]]:
     error, hint, unreadable = "", "", ""
     try:
         loaded = inspect_settings(
@@ -139,10 +151,11 @@ def _read_settings(wanted: Wanted, file: Path | None) -> tuple[Settings, ConfigF
         else:
             error, hint = found.message, found.hint
         loaded = inspect_settings(config_file=Path(os.devnull), environment={}, flags=wanted.flags)
-    return loaded.settings, ConfigFacts(
+    facts = ConfigFacts(
         error=error,
         hint=hint,
         problems=tuple(map(str, loaded.problems)),
         without_effect=loaded.without_effect,
         unreadable=unreadable,
     )
+    return loaded.settings, facts, loaded.origins

@@ -3,7 +3,6 @@
 Invariant: the supervisor, systemd and the public port are only asked; each question has an end.
 """
 
-from pathlib import Path
 from typing import Final
 
 import msgspec
@@ -24,7 +23,6 @@ from appliance.lifecycle.doctor.gathering.scene import ROOT_ONLY, Scene
 from appliance.lifecycle.tls import installed_files
 from appliance.supervisor.control import Command, Request, ask_supervisor
 
-SYSTEMD_MARK: Final = Path("/run/systemd/system")
 _ENGINES: Final = ("postgres", "nats", "clickhouse")
 _ANY_ADDRESS: Final = frozenset({"0.0.0.0", "::", ""})  # noqa: S104 compared, not listened on
 _UNIT_PROPERTIES: Final = (
@@ -61,7 +59,7 @@ async def gather_services(scene: Scene) -> ServicesFacts:
 
 
 async def _units(scene: Scene) -> tuple[UnitFacts, ...]:
-    if scene.layout is None or not SYSTEMD_MARK.exists():
+    if scene.layout is None or not scene.systemd:
         return ()
     names = sorted(
         path.name
