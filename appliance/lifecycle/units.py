@@ -6,6 +6,7 @@ layout and settings, so installing again writes the same bytes. The sandbox: `un
 """
 
 import math
+from pathlib import Path
 from typing import Final
 
 import msgspec
@@ -39,6 +40,8 @@ from appliance.topology import ENGINES, OOM_SCORE_ADJUST, engine_specs, processe
 TARGET: Final = "pug.target"
 APPLIANCE: Final = "pug-appliance.service"
 RECOVER: Final = "pug-recover.service"
+HOLD_FILE: Final = Path("/run/pug-hold")
+"""While it exists the appliance does not start, whoever connects. A reboot forgets it."""
 
 _USERS: Final = {"postgres": POSTGRES_USER, "nats": NATS_USER, "clickhouse": CLICKHOUSE_USER}
 _DESCRIPTIONS: Final = {
@@ -262,6 +265,7 @@ class _Units:
         )
 
     def appliance(self) -> UnitFile:
+        # Ordered only: whoever connects must not start an engine that was stopped on purpose.
         engines = " ".join(f"pug-{name}.service" for name in self.engines)
         doors = "pug-nats.socket " if "nats" in self.engines else ""
         ours = processes(
@@ -275,13 +279,15 @@ class _Units:
             name=APPLIANCE,
             unit=self._about(
                 "Pug Appliance: API and workers",
-                Wants=f"{doors}{engines}".strip(),
                 After=f"{RECOVER} {doors}{engines}",
                 requires=("pug-appliance.socket",),
             ),
             main={
                 "Type": "notify",
                 "NotifyAccess": "main",
+                # A connection may start it at any time; an operation that cannot have that makes
+                # the file, and then both wait.
+                "ExecStartPre": f"/bin/sh -c 'while [ -e {HOLD_FILE} ]; do sleep 0.1; done'",
                 "ExecStart": f"{self._layout.binary} run",
                 "WatchdogSec": _WATCHDOG_SECONDS,
                 "TimeoutStartSec": math.ceil(start_seconds),
