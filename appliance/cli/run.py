@@ -289,7 +289,8 @@ def finish_restore(settings: Settings) -> None:
 
 
 def _raise_open_files() -> None:
-    """Let every child have as many open files as this process may."""
+    """Let every child have as many open files as this process may, and leave no core dumps."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -247,8 +247,9 @@ def test_mid_stream_errors(client: Client) -> None:
 
 
 def test_query_ids(client: Client) -> None:
-    """A chosen id comes back, and the query log knows it."""
-    result = client.query("SELECT 17 AS logged", settings={"query_id": "chosen-by-me"})
+    """A chosen id comes back, and the query log knows it, if asked also of a quick query."""
+    settings = {"query_id": "chosen-by-me", "log_queries_min_query_duration_ms": 0}
+    result = client.query("SELECT 17 AS logged", settings=settings)
     assert result.query_id == "chosen-by-me"
     client.command("SYSTEM FLUSH LOGS")
     logged = client.query(
