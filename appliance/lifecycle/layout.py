@@ -81,6 +81,11 @@ class Layout(msgspec.Struct, frozen=True, kw_only=True):
         return self.current / BINARY_NAME
 
     @property
+    def sandbox(self) -> Path:
+        """The root folder of the engines: empty, systemd mounts what they may see into it."""
+        return self.prefix / "sandbox"
+
+    @property
     def staging(self) -> Path:
         """Where a bundle is verified before anything else changes; root only."""
         return self.prefix / "staging"
@@ -136,6 +141,7 @@ class Layout(msgspec.Struct, frozen=True, kw_only=True):
         return (
             OwnedFolder(path=self.prefix, owner=root, mode=PUBLIC_FOLDER),
             OwnedFolder(path=self.releases, owner=root, mode=PUBLIC_FOLDER),
+            OwnedFolder(path=self.sandbox, owner=root, mode=PUBLIC_FOLDER),
             OwnedFolder(path=self.staging, owner=root, mode=0o700),
             OwnedFolder(path=self.journal, owner=root, mode=0o700),
             OwnedFolder(path=self.config_dir, owner=root, mode=PUBLIC_FOLDER),

@@ -5,9 +5,11 @@ written, with the reason. The shares are such that a query can starve or be ende
 `docs/hardening.md` explains each to the operator; the exposure is checked in tests.
 """
 
+from pathlib import Path
 from typing import Final
 
 from appliance.config.model import Settings
+from appliance.lifecycle.layout import Layout
 from appliance.lifecycle.unit_file import Value
 
 SANDBOX: Final[dict[str, Value]] = {
@@ -43,6 +45,14 @@ SANDBOX: Final[dict[str, Value]] = {
     "SystemCallErrorNumber": "EPERM",
 }
 
+_WHERE_THERE_IS_ONE: Final = (
+    "/bin",
+    "/lib",
+    "/lib64",
+    "/etc/ld.so.cache",
+    "/etc/passwd",
+    "/etc/group",
+)
 NO_NETWORK: Final[dict[str, Value]] = {
     "PrivateNetwork": True,
     "RestrictAddressFamilies": "AF_UNIX",
@@ -54,6 +64,17 @@ NO_NETWORK: Final[dict[str, Value]] = {
 def loopback_only(outgoing: tuple[str, ...] = ()) -> dict[str, Value]:
     """The kernel drops every packet that does not stay here, but for the operator's networks."""
     return {"IPAddressDeny": "any", "IPAddressAllow": ("localhost", *outgoing)}
+
+
+def own_root(layout: Layout, *folders: Path) -> dict[str, Value]:
+    """A root folder with the programs, the account names and these folders, and nothing else."""
+    seen = ("/usr", str(layout.prefix), *(f"-{path}" for path in _WHERE_THERE_IS_ONE))
+    return {
+        "RootDirectory": str(layout.sandbox),
+        "BindReadOnlyPaths": " ".join(seen),
+        **({"BindPaths": " ".join(map(str, folders))} if folders else {}),
+        **({"ReadWritePaths": " ".join(map(str, folders))} if folders else {}),
+    }
 
 
 def root_tool(*capabilities: str) -> dict[str, Value]:

@@ -31,6 +31,7 @@ from appliance.lifecycle.unit_limits import (
     appliance_share,
     engine_share,
     loopback_only,
+    own_root,
     root_tool,
 )
 from appliance.supervisor.life import PREPARE_SECONDS_MAX
@@ -185,8 +186,9 @@ class _Units:
                 "User": NATS_USER,
                 "Group": NATS_USER,
                 "Restart": "always",
-                "RestartSec": 1,
+                "RestartSec": "500ms",
                 "OOMScoreAdjust": self.engines["nats"].oom_score_adjust,
+                **own_root(self._layout),
                 **SANDBOX,
                 "PrivateNetwork": True,
                 "RestrictAddressFamilies": "AF_INET",
@@ -236,11 +238,12 @@ class _Units:
                 "User": user,
                 "Group": user,
                 "ExecStart": f"{self._layout.binary} engine {spec.name} exec",
+                "SyslogIdentifier": f"pug-{spec.name}",
                 "TimeoutStartSec": math.ceil(spec.ready_seconds_max)
                 + math.ceil(PREPARE_SECONDS_MAX),
                 **_ending(spec.stop[0].signal.name, spec.stop_seconds_max),
                 **self._credentials(secrets),
-                "ReadWritePaths": str(self._layout.data_dir / spec.name),
+                **own_root(self._layout, self._layout.data_dir / spec.name),
                 **limits,
                 "OOMScoreAdjust": spec.oom_score_adjust,
                 **engine_share(spec.name, self._settings),
@@ -267,7 +270,7 @@ class _Units:
     def appliance(self) -> UnitFile:
         # Ordered only: whoever connects must not start an engine that was stopped on purpose.
         engines = " ".join(f"pug-{name}.service" for name in self.engines)
-        doors = "pug-nats.socket " if "nats" in self.engines else ""
+        doors = "pug-nats.socket pug-nats-proxy.service " if "nats" in self.engines else ""
         ours = processes(
             Place(settings=self._settings, ports=default_ports(self._settings), account=None),
             environment={},
@@ -309,6 +312,8 @@ class _Units:
                 "TimeoutStartSec": 60,
                 **_ending("SIGTERM", 15.0 + _MARGIN_SECONDS),
                 **self._public_process(),
+                # It alone answers while the other starts everything anew beside it.
+                "CPUWeight": 2000,
             },
         )
 
@@ -418,5 +423,5 @@ def _ending(stop_signal: str, seconds: float) -> dict[str, Value]:
         "KillSignal": stop_signal,
         "TimeoutStopSec": math.ceil(seconds),
         "Restart": "always",
-        "RestartSec": 1,
+        "RestartSec": "500ms",
     }

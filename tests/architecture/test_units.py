@@ -27,8 +27,8 @@ EXPOSURE_TENTHS_MAX = {
     "pug-postgres.service": 5,
     "pug-clickhouse.service": 5,
     # It must make its own Internet sockets, see docs/decisions/0011.
-    "pug-nats.service": 7,
-    "pug-nats-proxy.service": 7,
+    "pug-nats.service": 6,
+    "pug-nats-proxy.service": 6,
     "pug-recover.service": 30,
     "pug-backup.service": 30,
 }
@@ -137,6 +137,21 @@ def test_only_the_public_unit_reaches_the_network_of_the_host() -> None:
         if "10.1.0.0/16" in parse_unit(text).get("Service", {}).get("IPAddressAllow", ())
     }
     assert allowed == {"pug-appliance.service", "pug-bridge.service", "pug-backup.service"}
+
+
+def test_engines_see_programs_and_their_own_folder_only() -> None:
+    """Nothing of root's and nothing of a neighbour is mounted where they live."""
+    for name in ENGINES:
+        unit = SERVICES[f"pug-{name}.service"]
+        assert unit["RootDirectory"] == (str(Layout().sandbox),)
+        assert unit["BindPaths"] == unit["ReadWritePaths"] == (f"/var/lib/pug/{name}",)
+        seen = {path.lstrip("-") for path in unit["BindReadOnlyPaths"][0].split()}
+        assert not any(path.startswith(("/etc/pug", "/var", "/home", "/root")) for path in seen)
+        assert {path for path in seen if path.startswith("/etc/")} == {
+            "/etc/ld.so.cache",
+            "/etc/passwd",
+            "/etc/group",
+        }
 
 
 def test_settings_reach_the_units() -> None:
