@@ -155,11 +155,18 @@ class Installer:
         )
 
     async def run(self, *, drill: Drill = no_drill) -> None:
-        """Install, journalled; an install that was cut off is begun again.
+        """Install, and wait until the public port says that everything answers.
 
         Raises ConflictError when another operation has not ended, and the error of the step that
-        failed; then the journal stays open and installing again goes on.
+        failed; installing again goes on.
         """
+        await self.put_in_place(drill=drill)
+        # A boot starts everything by itself from here on, so nothing is left to resume.
+        await self._services.reach_target()
+        await self._wait_for_health()
+
+    async def put_in_place(self, *, drill: Drill = no_drill) -> None:
+        """Do the journalled steps; an install that was cut off is begun again."""
         # Before there is a journal, its folder: everything else is a step.
         self._host.make_folder(self._layout.prefix, mode=PUBLIC_FOLDER)
         self._host.make_folder(self._layout.journal, mode=0o700)
@@ -172,9 +179,6 @@ class Installer:
         journal = Journal.begin(self._layout.journal, KIND, parameters, clock=self._clock)
         runner = Runner(journal=journal, progress=self._progress, clock=self._clock, drill=drill)
         await runner.run(self.plan())
-        # A boot starts everything by itself from here on, so nothing is left to resume.
-        await self._services.reach_target()
-        await self._wait_for_health()
 
     async def _wait_for_health(self) -> None:
         name = "health"

@@ -104,10 +104,11 @@ class Uninstaller:
 
     async def _remove_units(self) -> None:
         units = self._units()
-        if units:
-            await self._host.run(
-                "systemctl", "disable", *(path.name for path in units), check=False
-            )
+        names = [path.name for path in units]
+        if names:
+            await self._host.run("systemctl", "disable", *names, check=False)
+            # Before the files go: asking about a unit later would load it again, as missing.
+            await self._host.run("systemctl", "reset-failed", *names, check=False)
         for path in units:
             self._host.remove(path)
         for folder in self._layout.unit_dir.glob("pug*.d" if self._purge else "pug*.wants"):
@@ -115,10 +116,6 @@ class Uninstaller:
         for stamp in _STAMPS.glob("stamp-pug-*") if self._purge else ():
             self._host.remove(stamp)
         await self._host.run("systemctl", "daemon-reload", check=False)
-        if units:
-            await self._host.run(
-                "systemctl", "reset-failed", *(path.name for path in units), check=False
-            )
 
     async def _remove_command(self) -> None:
         if self._layout.command.is_symlink():

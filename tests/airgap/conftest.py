@@ -1,6 +1,6 @@
 """Bundles and guests for the tests that drive a booted machine without network.
 
-Bundles are built by `scripts/bundle`, once a run; `PUG_AIRGAP_BUNDLES` names a folder that has them
+Bundles are built by `scripts/bundle`, once a run; `AIRGAP_BUNDLES` names a folder that has them
 already.
 """
 
@@ -14,7 +14,7 @@ from tests.support.guest import Guest, guest_machine, why_not
 from tests.support.installed import REPOSITORY, Installed
 from tests.support.releases import Releases
 
-BUNDLES = os.environ.get("PUG_AIRGAP_BUNDLES", "")
+BUNDLES = os.environ.get("AIRGAP_BUNDLES", "")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
