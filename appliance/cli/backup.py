@@ -35,6 +35,7 @@ from appliance.lifecycle.backup.model import Part, Summary
 from appliance.lifecycle.backup.points import (
     create_restore_point,
     list_restore_points,
+    prune_restore_points,
     remove_restore_point,
 )
 from appliance.lifecycle.backup.pool import Pool
@@ -190,6 +191,7 @@ def create(desk: Desk, *, scheduled: bool, as_json: bool) -> int:
                 made.append((target, summary))
                 if scheduled:
                     _prune(Pool.open(target, desk.passphrase), desk.settings.backup.keep)
+                    prune_restore_points(desk.settings, desk.clock)
             except ApplianceError as error:
                 problems.append(error)
                 progress.note(f"{target}: {error}")
@@ -296,6 +298,7 @@ def verify(desk: Desk, *, name: str, every: bool, scratch: Path | None, as_json:
 def prune(desk: Desk, *, keep: int | None, as_json: bool) -> int:
     """Remove old backups: the newest of each of the last days stays."""
     days = keep or desk.settings.backup.keep
+    prune_restore_points(desk.settings, desk.clock)
     removed: list[str] = []
     freed = 0
     for pool in desk.opened():

@@ -32,6 +32,7 @@ from appliance.engines.postgres_snapshot import dump_postgres, name_dump_files
 from appliance.engines.programs import postgres_home
 from appliance.lifecycle.backup.hold import worker_held
 from appliance.lifecycle.backup.model import Answer, Part
+from appliance.lifecycle.backup.stages import stage
 from appliance.lifecycle.progress import Progress
 
 SNAPSHOT_PREFIX: Final = "pug_backup_"
@@ -100,8 +101,8 @@ class Capture:
     async def _moment(self, endpoints: Endpoints, *, with_streams: bool) -> Snapshot:
         """Event store and queue between two inserts."""
         async with AsyncExitStack() as stack:
-            self._progress.begin("moment", "linking the event store and the queue")
-            began = self._clock.monotonic_seconds()
+            title = "linking the event store and the queue"
+            stack.enter_context(stage(self._progress, self._clock, "moment", title))
             hold = await stack.enter_async_context(worker_held(self._settings, self._clock))
             snapshot = Snapshot(
                 name=self._name,
@@ -116,7 +117,6 @@ class Capture:
                 snapshot = _without(snapshot, Part.NATS)
             else:
                 snapshot = await self._queue(endpoints, snapshot, with_streams=with_streams)
-        self._progress.end("moment", self._clock.monotonic_seconds() - began)
         return msgspec.structs.replace(snapshot, hold_seconds=round(hold.seconds, 3))
 
     async def _events(self, endpoints: Endpoints, snapshot: Snapshot) -> Snapshot:
@@ -156,17 +156,15 @@ class Capture:
     async def _relational(self, endpoints: Endpoints, snapshot: Snapshot, work: Path) -> Snapshot:
         if endpoints.postgres.external:
             return _without(snapshot, Part.POSTGRES)
-        self._progress.begin("dump", "dumping the relational store")
-        began = self._clock.monotonic_seconds()
         folder = work / "postgres"
         home = postgres_home()
-        facts = await dump_postgres(endpoints.postgres, folder, home=home, work=work)
+        with stage(self._progress, self._clock, "dump", "dumping the relational store"):
+            facts = await dump_postgres(endpoints.postgres, folder, home=home, work=work)
         answers = [
             Answer(part=Part.POSTGRES, subject=table.name, statement="", answer=table.facts)
             for table in facts.tables
         ]
         names = await name_dump_files(folder, home=home)
-        self._progress.end("dump", self._clock.monotonic_seconds() - began)
         return msgspec.structs.replace(
             snapshot,
             folders=snapshot.folders | {Part.POSTGRES: folder},

@@ -6,7 +6,7 @@ the backups it held before. Everything left by a backup that was cut off is remo
 
 import asyncio
 import shutil
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
@@ -36,6 +36,7 @@ from appliance.lifecycle.backup.packing import (
     group_files,
 )
 from appliance.lifecycle.backup.pool import Pool
+from appliance.lifecycle.backup.stages import stage
 from appliance.lifecycle.progress import Progress
 from appliance.version import RELEASE, RELEASE_NUMBER
 
@@ -48,6 +49,16 @@ class Origin(msgspec.Struct, frozen=True, kw_only=True):
     settings: Settings
     config_file: Path | None
     inherited: Mapping[str, str]
+
+
+class _Sighting(msgspec.Struct, frozen=True, kw_only=True):
+    """Files of a snapshot that make one item, not read yet."""
+
+    part: Part
+    name: str
+    source: Path
+    files: tuple[PackedFile, ...]
+    fingerprint: str
 
 
 class _Draft(msgspec.Struct, frozen=True, kw_only=True):
@@ -80,8 +91,10 @@ async def create_backup(
                 capture = Capture(settings, clock=clock, progress=progress, name=name)
                 snapshot = await capture.run()
             snapshot = await asyncio.to_thread(add_configuration, origin, snapshot)
-            drafts = await asyncio.to_thread(_draft, pool, snapshot, progress)
-            added = await asyncio.to_thread(_store, pool, drafts, progress)
+            with stage(progress, clock, "read", "reading what has changed"):
+                drafts = await _draft(pool, snapshot, progress)
+            with stage(progress, clock, "store", "writing to the target"):
+                added = await _store(pool, drafts, progress)
             manifest = describe(
                 snapshot,
                 tuple(draft.item for draft in drafts),
@@ -91,9 +104,8 @@ async def create_backup(
                 added=added,
                 seconds=clock.monotonic_seconds() - started,
             )
-            progress.begin("seal", "flushing and sealing")
-            await asyncio.to_thread(pool.seal, manifest)
-            progress.end("seal", 0.0)
+            with stage(progress, clock, "seal", "flushing and sealing"):
+                await asyncio.to_thread(pool.seal, manifest)
         finally:
             remove_snapshots(settings)
     return manifest.summary
@@ -187,9 +199,38 @@ def _files_below(folder: Path) -> dict[str, Path]:
     }
 
 
-def _draft(pool: Pool, snapshot: Snapshot, progress: Progress) -> tuple[_Draft, ...]:
+async def _draft(pool: Pool, snapshot: Snapshot, progress: Progress) -> tuple[_Draft, ...]:
     """Every item, read once unless its fingerprint is known; tells which objects are missing."""
-    progress.begin("read", "reading what has changed")
+    by_fingerprint, whole = await asyncio.to_thread(_known, pool)
+    found = await asyncio.to_thread(lambda: tuple(_find(snapshot)))
+    total = sum(
+        sum(one.size for one in sighting.files)
+        for sighting in found
+        if sighting.fingerprint not in by_fingerprint
+    )
+    done = 0
+
+    def tell(count: int) -> None:
+        nonlocal done
+        done += count
+        progress.amount(done, total)
+
+    drafts: list[_Draft] = []
+    for sighting in found:
+        before = by_fingerprint.get(sighting.fingerprint) if sighting.fingerprint else None
+        if before is not None and before.object in whole:
+            drafts.append(_Draft(item=before, source=sighting.source, known=True))
+            continue
+        # One at a time, so that an interruption does not wait for all of them.
+        digest = await asyncio.to_thread(digest_files, sighting.source, sighting.files, tell)
+        item = _describe_item(pool, sighting, digest)
+        drafts.append(_Draft(item=item, source=sighting.source, known=item.object in whole))
+        whole.add(item.object)
+    return tuple(drafts)
+
+
+def _known(pool: Pool) -> tuple[dict[str, Item], set[str]]:
+    """What sealed backups have: items by fingerprint, and the objects that are there."""
     by_fingerprint: dict[str, Item] = {}
     whole: set[str] = set()
     for item in pool.known_items():
@@ -197,55 +238,44 @@ def _draft(pool: Pool, snapshot: Snapshot, progress: Progress) -> tuple[_Draft, 
             whole.add(item.object)
         if item.fingerprint:
             by_fingerprint[item.fingerprint] = item
-    drafts: list[_Draft] = []
-    done = 0
+    return by_fingerprint, whole
 
-    def tell(count: int) -> None:
-        nonlocal done
-        done += count
-        progress.amount(done, 0)
 
+def _find(snapshot: Snapshot) -> Iterator[_Sighting]:
     for part, folder in snapshot.folders.items():
         groups = group_files(part, folder, tables=snapshot.tables, dump_names=snapshot.dump_names)
         for name, paths in groups:
             files = describe_files(folder, paths)
-            mark = fingerprint(folder, files)
-            before = by_fingerprint.get(mark) if mark else None
-            if before is not None and before.object in whole:
-                drafts.append(_Draft(item=before, source=folder, known=True))
-                continue
-            item = _describe_item(pool, part, name, files, digest_files(folder, files, tell), mark)
-            drafts.append(_Draft(item=item, source=folder, known=item.object in whole))
-            whole.add(item.object)
-    progress.end("read", 0.0)
-    return tuple(drafts)
+            yield _Sighting(
+                part=part,
+                name=name,
+                source=folder,
+                files=files,
+                fingerprint=fingerprint(folder, files),
+            )
 
 
-def _describe_item(
-    pool: Pool, part: Part, name: str, files: tuple[PackedFile, ...], digest: str, mark: str
-) -> Item:
+def _describe_item(pool: Pool, sighting: _Sighting, digest: str) -> Item:
     return Item(
-        part=part,
-        name=name,
+        part=sighting.part,
+        name=sighting.name,
         object=pool.name_of(digest),
         digest=digest,
-        size=sum(one.size for one in files),
-        files=files,
-        fingerprint=mark,
+        size=sum(one.size for one in sighting.files),
+        files=sighting.files,
+        fingerprint=sighting.fingerprint,
     )
 
 
-def _store(pool: Pool, drafts: tuple[_Draft, ...], progress: Progress) -> int:
+async def _store(pool: Pool, drafts: tuple[_Draft, ...], progress: Progress) -> int:
     missing = [draft for draft in drafts if not draft.known]
     total = sum(draft.item.size for draft in missing)
     pool.check_room(total)
-    progress.begin("store", "writing to the target")
     done = added = 0
     for draft in missing:
-        added += pool.store(draft.item, draft.source)
+        added += await asyncio.to_thread(pool.store, draft.item, draft.source)
         done += draft.item.size
         progress.amount(done, total)
-    progress.end("store", 0.0)
     return added
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from appliance.base.files import ensure_folder, flush_folder
+from appliance.lifecycle.backup.flushing import flush_file_system
 from appliance.supervisor.account import own_tree
 from appliance.supervisor.spec import Account
 
@@ -40,7 +41,10 @@ def bring(source: Path, folder: Path) -> None:
     if source.stat().st_dev == found.st_dev:
         source.rename(waiting)
     else:
-        shutil.copytree(source, waiting, symlinks=True, copy_function=_copy_owned)
+        shutil.copytree(source, waiting, symlinks=True)
+        if os.geteuid() == 0:
+            own_tree(waiting, Account(uid=found.st_uid, gid=found.st_gid))
+        flush_file_system(folder)
     flush_folder(folder)
 
 
@@ -87,11 +91,3 @@ def _move_all(source: Path, target: Path, rename: Move) -> None:
     for path in sorted(source.iterdir()):
         if path.name not in _RESERVED:
             rename(path, target / path.name)
-
-
-def _copy_owned(source: str, target: str) -> str:
-    shutil.copy2(source, target)
-    found = Path(source).stat()
-    if os.geteuid() == 0:
-        os.chown(target, found.st_uid, found.st_gid)
-    return target

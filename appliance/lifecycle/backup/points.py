@@ -9,6 +9,7 @@ import asyncio
 import os
 import shutil
 from collections.abc import Mapping
+from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
@@ -49,6 +50,7 @@ from appliance.lifecycle.steps import Step
 
 POINTS: Final = "restore-points"
 STORES: Final = (Part.POSTGRES, Part.CLICKHOUSE)
+DAYS_MAX: Final = 30
 KEPT_SECONDS: Final = 7 * 86400
 """How long the queue keeps whatever came since a restore point, however busy it is."""
 _MANIFEST: Final = "point.json"
@@ -121,7 +123,7 @@ async def create_restore_point(
         finally:
             remove_snapshots(settings)
             shutil.rmtree(making, ignore_errors=True)
-        prune_restore_points(settings)
+        prune_restore_points(settings, clock)
     return manifest.summary
 
 
@@ -174,11 +176,17 @@ def remove_restore_point(settings: Settings, name: str) -> None:
         shutil.rmtree(path.with_name(f".{name}"), ignore_errors=True)
 
 
-def prune_restore_points(settings: Settings) -> None:
-    """Keep the newest `backup.restore_points_max`."""
-    names = sorted(path.parent.name for path in points_folder(settings).glob(f"*/{_MANIFEST}"))
-    for name in names[: -settings.backup.restore_points_max]:
-        remove_restore_point(settings, name)
+def prune_restore_points(settings: Settings, clock: Clock) -> None:
+    """Keep the newest `backup.restore_points_max` of the last `DAYS_MAX` days.
+
+    An old one is dear: it holds every part of a table that has been merged into another since.
+    """
+    points = list_restore_points(settings)
+    oldest = (clock.now() - timedelta(days=DAYS_MAX)).isoformat()
+    many = max(0, len(points) - settings.backup.restore_points_max)
+    for index, point in enumerate(points):
+        if index < many or point.point < oldest:
+            remove_restore_point(settings, point.id)
 
 
 class PointSource:
