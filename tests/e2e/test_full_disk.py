@@ -2,77 +2,21 @@
 
 import os
 import signal
-import threading
-from collections.abc import Generator
-from contextlib import contextmanager
 from pathlib import Path
 
-import httpx
 import pytest
 
 from tests.support.small_disk import Filler, small_disk
-from tests.support.stack import Stack, make_event, running_stack, until
+from tests.support.stack import Stack, running_stack, until
+from tests.support.traffic import SENDER_EVENTS, Sender
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(400)]
 
 MIB = 1 << 20
 DISK_MEBIBYTES = 900
-BATCH_EVENTS = 50
 RESERVE = ("--set", "disk.reserve=200MiB", "--set", "disk.ballast=64MiB")
 NOTHING = ("--set", "disk.reserve=0B", "--set", "disk.ballast=0B")
 BACK_SECONDS_MAX = 60
-
-
-class Sender:
-    """Sends each batch until it is acknowledged, and remembers what was said meanwhile."""
-
-    def __init__(self, stack: Stack, kind: str) -> None:
-        self._stack = stack
-        self._kind = kind
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._send_all)
-        self.acknowledged = 0
-        self.refused: list[tuple[int, str | None]] = []
-
-    def _send_all(self) -> None:
-        while not self._stop.is_set():
-            batch = [make_event(self._kind) for _ in range(BATCH_EVENTS)]
-            while not self._send(batch) and not self._stop.wait(0.05):
-                continue
-
-    def _send(self, batch: list[dict[str, object]]) -> bool:
-        try:
-            answer = self._stack.post(batch)
-        except httpx.TransportError:
-            return False
-        if answer.status_code == 200:
-            self.acknowledged += 1
-            return True
-        self.refused.append((answer.status_code, answer.headers.get("retry-after")))
-        return False
-
-    def waits_for(self, more: int) -> None:
-        """Return when so many more batches were acknowledged."""
-        wanted = self.acknowledged + more
-        until(
-            lambda: True if self.acknowledged >= wanted else None,
-            what=f"{more} more batches",
-            seconds=BACK_SECONDS_MAX,
-        )
-
-    def is_refused(self, *, times: int = 5) -> None:
-        """Return when batches are refused; without a reserve each refusal takes 5 s."""
-        wanted = len(self.refused) + times
-        until(lambda: True if len(self.refused) >= wanted else None, what="refusals", seconds=30)
-
-    @contextmanager
-    def running(self) -> Generator[None]:
-        self._thread.start()
-        try:
-            yield
-        finally:
-            self._stop.set()
-            self._thread.join()
 
 
 def all_are_there(stack: Stack, sender: Sender, kind: str) -> None:
@@ -80,14 +24,14 @@ def all_are_there(stack: Stack, sender: Sender, kind: str) -> None:
 
     The last batch may be stored although the sender stopped before it heard of that.
     """
-    least = sender.acknowledged * BATCH_EVENTS
+    least = sender.acknowledged * SENDER_EVENTS
     for raw in (False, True):
         total = until(
             lambda raw=raw: found if (found := stack.trend(kind, raw=raw)) >= least else None,
             what=f"{least} events",
             seconds=BACK_SECONDS_MAX,
         )
-        assert total in {least, least + BATCH_EVENTS}
+        assert total in {least, least + SENDER_EVENTS}
 
 
 def restarted(stack: Stack) -> dict[str, object]:
