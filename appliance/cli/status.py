@@ -13,14 +13,17 @@ from typing import Final
 import click
 import msgspec
 
-from appliance.base.errors import ApplianceError, TimedOutError
+from appliance.base.errors import ApplianceError, ConflictError, TimedOutError
 from appliance.cli.options import json_option, print_json, print_table, settings_options
 from appliance.config.endpoints import load_ports
 from appliance.config.model import Settings
 from appliance.engines.nats import QueueLag, queue_lag
+from appliance.lifecycle.host import RealHost
 from appliance.supervisor.component import ComponentStatus
 from appliance.supervisor.control import Answer, Command, Request, ask_supervisor
+from appliance.supervisor.identity import descendants, living_processes, memory_bytes
 from appliance.supervisor.state import State
+from appliance.topology import ENGINES
 
 _EXIT_NOT_READY: Final = 7
 _QUEUE_SECONDS_MAX: Final = 2.0
@@ -65,6 +68,12 @@ def status(settings: Settings, *, as_json: bool) -> int:
 @settings_options
 def stop(settings: Settings, *, now: bool) -> None:
     """Stop the running appliance in order, and wait for its end."""
+    if settings.installed:
+        raise ConflictError(
+            "SYSTEMD_RUNS_IT",
+            "systemd would start this appliance again",
+            hint="run: systemctl stop pug.target",
+        )
     answer = _ask(settings, Request(command=Command.STOP))
     try:
         process = os.pidfd_open(answer.pid)
@@ -90,6 +99,12 @@ def stop(settings: Settings, *, now: bool) -> None:
 @settings_options
 def restart(settings: Settings, component: str) -> int:
     """Restart COMPONENT, also out of quarantine, and wait until it is ready again."""
+    if settings.installed and component in ENGINES:
+        raise ConflictError(
+            "SYSTEMD_RUNS_IT",
+            f"systemd runs {component}",
+            hint=f"run: systemctl restart pug-{component}.service",
+        )
     before = {
         one.name: one.pid for one in _ask(settings, Request(command=Command.STATUS)).components
     }
@@ -123,15 +138,47 @@ def collect_status(settings: Settings) -> StatusReport:
     Raises UnavailableError when no appliance runs in the data directory.
     """
     answer = _ask(settings, Request(command=Command.STATUS))
+    components = answer.components
+    if settings.installed:
+        components = asyncio.run(_with_units(components))
     return StatusReport(
-        ready=not answer.stopping and all(one.ready for one in answer.components),
+        ready=not answer.stopping and all(one.ready for one in components),
         stopping=answer.stopping,
         pid=answer.pid,
         data_dir=str(settings.data_dir),
-        memory_bytes=answer.memory_bytes + sum(one.memory_bytes for one in answer.components),
+        memory_bytes=answer.memory_bytes + sum(one.memory_bytes for one in components),
         queue=asyncio.run(_queue_lag(settings)),
-        components=answer.components,
+        components=components,
     )
+
+
+async def _with_units(components: tuple[ComponentStatus, ...]) -> tuple[ComponentStatus, ...]:
+    """What systemd knows of the engines it runs; nothing where it cannot be asked."""
+    host = RealHost()
+    processes = living_processes()
+    completed: list[ComponentStatus] = []
+    for one in components:
+        if one.name not in ENGINES:
+            completed.append(one)
+            continue
+        unit = f"pug-{one.name}.service"
+        try:
+            said = await host.run("systemctl", "show", "--property=MainPID,NRestarts", unit)
+        except ApplianceError:
+            completed.append(one)
+            continue
+        found = dict(line.split("=", 1) for line in said.output.split())
+        pid = int(found.get("MainPID", "0")) or None
+        family = descendants(pid, processes) if pid is not None else ()
+        completed.append(
+            msgspec.structs.replace(
+                one,
+                pid=pid,
+                restarts=int(found.get("NRestarts", "0")),
+                memory_bytes=sum(map(memory_bytes, family)),
+            )
+        )
+    return tuple(completed)
 
 
 async def _queue_lag(settings: Settings) -> QueueLag | None:
