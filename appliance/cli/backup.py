@@ -4,6 +4,7 @@ Invariant: nothing is decided here; paths and passphrases come from flags, else 
 """
 
 import asyncio
+import sys
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime
@@ -313,16 +314,22 @@ def prune(desk: Desk, *, keep: int | None, as_json: bool) -> int:
 
 
 @backup.command()
-@click.argument("name", metavar="BACKUP")
+@click.argument("name", metavar="[BACKUP]", default=_LATEST)
+@click.option("--yes", is_flag=True, help="Do not ask on a terminal.")
 @json_option
 @desk_options
-def restore(desk: Desk, *, name: str, as_json: bool) -> int:
-    """Put a backup in the place of what this installation has; BACKUP may be `latest`.
+def restore(desk: Desk, *, name: str, yes: bool, as_json: bool) -> int:
+    """Put a backup in the place of what this installation has; without a name the newest.
 
     Works on the host the backup is from and on a fresh one, with the same or a newer release. What
     is replaced is kept until `backup discard`.
     """
     pool, chosen = desk.find(name)
+    if not yes and sys.stdin.isatty():
+        click.confirm(
+            f"Replace the data in {desk.settings.data_dir} by backup {chosen} from {pool.folder}?",
+            abort=True,
+        )
     with open_progress(as_json=as_json) as progress, pool, _appliance_lock(desk.settings):
         asyncio.run(_restore(desk, pool, chosen, progress))
     if as_json:
