@@ -103,7 +103,11 @@ class Guest:
             *self._options,
             "--boot",
         ]
-        script = 'mount -t tmpfs tmpfs /run && mkdir -p /run/systemd/nspawn && exec "$@"'
+        script = (
+            # Guests that share a control group would end each other's processes.
+            "for folder in $GROUPS_OF_GUEST; do mkdir -p $folder; echo $$ >$folder/cgroup.procs;"
+            ' done; mount -t tmpfs tmpfs /run && mkdir -p /run/systemd/nspawn && exec "$@"'
+        )
         with self.console.open("ab") as console:
             self._nspawn = subprocess.Popen(
                 ["unshare", "--mount", "sh", "-c", script, "sh", *command],
@@ -111,6 +115,7 @@ class Guest:
                 stdout=console,
                 stderr=console,
                 start_new_session=True,
+                env={**os.environ, "GROUPS_OF_GUEST": " ".join(map(str, self._groups()))},
             )
         self.leader = self._find_leader(started + BOOT_SECONDS_MAX)
         self._wait_booted(started + BOOT_SECONDS_MAX)
@@ -138,6 +143,12 @@ class Guest:
             self._nspawn.kill()
         self._nspawn.wait(timeout=60)
         self._nspawn = None
+        for group in self._groups():
+            subprocess.run(
+                ["find", str(group), "-depth", "-type", "d", "-exec", "rmdir", "{}", ";"],
+                check=False,
+                stderr=subprocess.DEVNULL,
+            )
         end = monotonic() + BOOT_SECONDS_MAX
         while Path(f"/sys/class/net/{self._cable}").exists() and monotonic() < end:
             sleep(0.05)
@@ -221,6 +232,11 @@ class Guest:
         )
         stats = json.loads(counted.stdout)[0]["stats64"]
         return int(stats["rx"]["packets"])
+
+    def _groups(self) -> list[Path]:
+        """The control groups of this guest, one in each hierarchy that systemd uses."""
+        roots = map(Path, ("/sys/fs/cgroup", "/sys/fs/cgroup/systemd", "/sys/fs/cgroup/unified"))
+        return [root / self.name for root in roots if (root / "cgroup.procs").exists()]
 
     def _plug_in(self) -> None:
         """An address, a default route and a name server, so that leaving would be possible."""
