@@ -28,6 +28,7 @@ class Call(msgspec.Struct, kw_only=True):
     """Facts about one request; mutable, because they are learned on the way.
 
     Names in `headers` are lower-case; `peer` is the TCP peer's address, empty when unknown.
+    `error_fields` is what an error says to the log only, like the code of a store.
     """
 
     request_id: str
@@ -37,6 +38,7 @@ class Call(msgspec.Struct, kw_only=True):
     principal: Principal | None = None
     code: str = "ok"
     reason: str = ""
+    error_fields: Mapping[str, str] = {}
     events: int | None = None
     dropped: int | None = None
 

@@ -63,6 +63,7 @@ def _tagged(error: ConnectError) -> ConnectError:
 def _with_details(error: ApplianceError) -> ConnectError:
     code = Code(error.code.value)
     details = _common_details(error.reason, code)
+    current_call.get().error_fields = error.fields
     if error.resource is not None:
         details.append(
             ResourceInfo(resource_type=error.resource.kind, resource_name=error.resource.name)

@@ -227,6 +227,7 @@ class Gateway:
             project=call.principal.project_id if call.principal else None,
             events=call.events,
             dropped=call.dropped,
+            **call.error_fields,
         )
 
 

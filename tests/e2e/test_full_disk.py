@@ -78,6 +78,8 @@ def test_engines_killed_on_a_full_disk_answer_again_thanks_to_the_ballast(tmp_pa
                     os.kill(stack.pid(victim), signal.SIGKILL)
                 stack.wait_ready()
                 assert filler.free_bytes < 64 * MIB
+                for _ in range(20):
+                    assert stack.trend("hard") > 0, stack.log.read_text()
                 assert stack.trend("hard") > 0
                 assert {status for status, _ in sender.refused} == {503}
                 filler.give_back()
