@@ -52,7 +52,7 @@ def forward(folder: Path, *, rename: Move = move) -> None:
     """Let what waits take the place of what is there; raises OSError."""
     waiting, arriving, replaced = folder / WAITING, folder / ARRIVING, folder / REPLACED
     if waiting.exists():
-        replaced.mkdir(mode=0o700, exist_ok=True)
+        _make_like(folder, replaced)
         _move_all(folder, replaced, rename)
         flush_folder(replaced)
         rename(waiting, arriving)
@@ -70,7 +70,7 @@ def backward(folder: Path, *, rename: Move = move) -> None:
     if not replaced.exists():
         return
     if not waiting.exists():
-        arriving.mkdir(mode=0o700, exist_ok=True)
+        _make_like(folder, arriving)
         _move_all(folder, arriving, rename)
         flush_folder(arriving)
         rename(arriving, waiting)
@@ -85,6 +85,14 @@ def forget(folder: Path, name: str) -> None:
     """Remove what waits or what was replaced."""
     assert name in _RESERVED, "only names of this module"
     shutil.rmtree(folder / name, ignore_errors=True)
+
+
+def _make_like(folder: Path, inner: Path) -> None:
+    """A folder inside, with the same owner."""
+    inner.mkdir(mode=0o700, exist_ok=True)
+    if os.geteuid() == 0:
+        found = folder.stat()
+        os.chown(inner, found.st_uid, found.st_gid)
 
 
 def _move_all(source: Path, target: Path, rename: Move) -> None:

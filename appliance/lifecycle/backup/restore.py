@@ -30,6 +30,7 @@ from appliance.lifecycle.backup.exchange import (
 from appliance.lifecycle.backup.model import Part, Summary
 from appliance.lifecycle.backup.rebuild import STORES, Source, rebuild
 from appliance.lifecycle.backup.services import Services
+from appliance.lifecycle.backup.stages import stage
 from appliance.lifecycle.journal import Journal, Outcome
 from appliance.lifecycle.layout import find_prefix, load_layout
 from appliance.lifecycle.progress import Progress
@@ -115,7 +116,10 @@ async def restore_backup(
     runner = Runner(journal=journal, progress=progress, clock=clock)
     if drill is not None:
         runner = msgspec.structs.replace(runner, drill=drill)
-    await runner.run(plan)
+    try:
+        await runner.run(plan)
+    finally:
+        await _start(services, journals, clock=clock, progress=progress)
 
 
 async def recover_restore(
@@ -131,7 +135,20 @@ async def recover_restore(
     parts = tuple(Part(word) for word in journal.operation.parameters["parts"].split())
     restoring = Restoring(settings=settings, parts=parts, config_file=config_file)
     plan = plan_restore(None, restoring, services, inherited={}, progress=progress)
-    return await Runner(journal=journal, progress=progress, clock=clock).resume(plan)
+    outcome = await Runner(journal=journal, progress=progress, clock=clock).resume(plan)
+    with stage(progress, clock, "start", "starting"):
+        await services.start()
+    return outcome
+
+
+async def _start(services: Services, journals: Path, *, clock: Clock, progress: Progress) -> None:
+    """Start what was stopped, once the journal is closed.
+
+    Not a step: while a journal is open, the first unit to start is the one that recovers.
+    """
+    if Journal.load(journals) is None:
+        with stage(progress, clock, "start", "starting"):
+            await services.start()
 
 
 def plan_restore(
@@ -163,7 +180,7 @@ def plan_restore(
             Step(
                 name="rebuild", title="rebuilding beside the live data", do=build, undo=files.drop
             ),
-            Step(name="stop", title="stopping", do=services.stop, undo=services.start),
+            Step(name="stop", title="stopping", do=services.stop),
             Step(
                 name="exchange",
                 title="exchanging the data",
@@ -176,7 +193,6 @@ def plan_restore(
                 do=files.place_secrets,
                 undo=files.replace_secrets_back,
             ),
-            Step(name="start", title="starting", do=services.start),
             Step(name="tidy", title="tidying up", do=files.tidy),
         ),
         commit="secrets",
