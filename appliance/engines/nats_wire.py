@@ -11,10 +11,12 @@ from typing import Final
 import msgspec
 
 from appliance.base.errors import UnavailableError
+from appliance.base.ids import random_token
 from appliance.config.secrets import Secret
 
 _LINE_BYTES_MAX: Final = 1 << 20
-_INBOX: Final = "_INBOX.pug.probe"
+_INBOX: Final = "_INBOX.pug."
+_INBOX_BYTES: Final = 12
 
 
 class ServerFacts(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,7 +59,9 @@ async def ask_nats(door: NatsDoor, subject: str, payload: bytes = b"") -> bytes:
         )
         writer.write(b"CONNECT " + greeting + b"\r\nPING\r\n")
         await _expect(reader, b"PONG")
-        writer.write(f"SUB {_INBOX} 1\r\nPUB {subject} {_INBOX} {len(payload)}\r\n".encode())
+        # Of its own, because whoever else asks at the same time would read our answer.
+        inbox = _INBOX + random_token(_INBOX_BYTES)
+        writer.write(f"SUB {inbox} 1\r\nPUB {subject} {inbox} {len(payload)}\r\n".encode())
         writer.write(payload + b"\r\n")
         await writer.drain()
         return await _read_answer(reader)
