@@ -19,7 +19,6 @@ from appliance.config.endpoints import resolve_clickhouse, resolve_postgres
 from appliance.config.reference import shown_settings, value_at
 from appliance.config.schema import leaves
 from appliance.config.secrets import Secret
-from appliance.engines.clickhouse_snapshot import ask_clickhouse
 from appliance.engines.postgres_driver import (
     NoSuchDatabaseError,
     RefusedError,
@@ -30,6 +29,7 @@ from appliance.lifecycle.doctor.facts import Facts
 from appliance.lifecycle.doctor.gathering.operation import read_metrics
 from appliance.lifecycle.doctor.gathering.probing import in_thread
 from appliance.lifecycle.doctor.gathering.scene import Scene
+from appliance.lifecycle.doctor.gathering.stores import ask_events
 from appliance.supervisor.lines import decode_entry
 from appliance.supervisor.output import log_path, logged_components, turned
 from appliance.version import RELEASE, RELEASE_NUMBER
@@ -161,7 +161,7 @@ async def _postgres_ledger(scene: Scene) -> str:
 
 async def _clickhouse_ledger(scene: Scene) -> str:
     endpoint = resolve_clickhouse(scene.settings, scene.ports.clickhouse, scene.folders.secrets)
-    return await ask_clickhouse(endpoint, _CLICKHOUSE_LEDGER)
+    return await ask_events(endpoint, _CLICKHOUSE_LEDGER)
 
 
 def _logs(scene: Scene, days: int) -> Iterator[Source]:

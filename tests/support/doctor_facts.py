@@ -271,6 +271,7 @@ def healthy() -> Facts:
                             reason="scheduled",
                             encrypted=True,
                             verified=True,
+                            verified_at=NOW - timedelta(hours=6),
                         ),
                     ),
                 ),

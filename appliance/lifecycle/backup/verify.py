@@ -18,6 +18,7 @@ from appliance.lifecycle.backup.engines import engines_running
 from appliance.lifecycle.backup.model import Summary
 from appliance.lifecycle.backup.pool import Pool
 from appliance.lifecycle.backup.rebuild import STORES, Difference, PoolSource, compare, rebuild
+from appliance.lifecycle.backup.verdict import note_verdict
 from appliance.lifecycle.progress import Progress
 
 SCRATCH: Final = "verifying"
@@ -79,7 +80,7 @@ async def verify_backup(
             for item in source.damaged:
                 pool.set_aside(item)
             damaged = tuple(f"{item.name} (object {item.object})" for item in source.damaged)
-            return msgspec.structs.replace(report, damaged=damaged)
+            return _noted(pool, clock, msgspec.structs.replace(report, damaged=damaged))
         progress.end("rebuild", clock.monotonic_seconds() - started)
         progress.begin("compare", "asking what was asked then")
         names = tuple(part.value for part in STORES if part not in manifest.missing)
@@ -87,6 +88,14 @@ async def verify_backup(
             differences = await compare(rebuilt, manifest)
         seconds = clock.monotonic_seconds() - started
         progress.end("compare", seconds)
-        return msgspec.structs.replace(report, differences=differences, seconds=round(seconds, 3))
+        found = msgspec.structs.replace(report, differences=differences, seconds=round(seconds, 3))
+        return _noted(pool, clock, found)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _noted(pool: Pool, clock: Clock, found: Verified) -> Verified:
+    """The report, left beside the manifest for the doctor."""
+    folder = pool.folder / "backups" / found.summary.id
+    note_verdict(folder, good=found.good, at=clock.now())
+    return found

@@ -149,9 +149,12 @@ class PathFacts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class FilesFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """Every path of the installation, and how many could not be looked at."""
+    """Every path of the installation. `barred` names folders above the data directory that an
+    account which owns something in it cannot pass through, with that account.
+    """
 
     paths: tuple[PathFacts, ...]
+    barred: tuple[tuple[str, str], ...] = ()
 
 
 class SecretFacts(msgspec.Struct, frozen=True, kw_only=True):
@@ -285,6 +288,7 @@ class BackupFacts(msgspec.Struct, frozen=True, kw_only=True):
     encrypted: bool
     release_number: int = 0
     verified: bool | None = None
+    verified_at: datetime | None = None
 
 
 class TargetFacts(msgspec.Struct, frozen=True, kw_only=True):

@@ -175,6 +175,10 @@ def unpack(path: Path) -> dict[str, bytes]:
         }
 
 
+def leftovers(folder: Path) -> list[Path]:
+    return list(folder.glob(".*"))
+
+
 def the_scene(layout: Layout) -> Scene:
     wanted = Wanted(prefix=layout.prefix)
     scene = find_scene(wanted, host=RecordingHost(journalctl), clock=FixedClock())
@@ -247,7 +251,7 @@ async def test_the_file_is_private_whole_and_the_same_twice(tmp_path: Path) -> N
     assert path.stat().st_size == report.bytes
     listed = {one.name: one.bytes for one in report.files}
     assert listed == {name: len(content) for name, content in unpack(path).items()}
-    assert [name for name in os.listdir(tmp_path) if name.startswith(".")] == []
+    assert leftovers(tmp_path) == []
 
 
 async def test_old_lines_stay_here(tmp_path: Path) -> None:

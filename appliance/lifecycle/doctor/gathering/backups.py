@@ -14,6 +14,7 @@ import msgspec
 from appliance.base.errors import ApplianceError
 from appliance.lifecycle.backup.model import parse_summary
 from appliance.lifecycle.backup.pool import MANIFEST
+from appliance.lifecycle.backup.verdict import load_verdict
 from appliance.lifecycle.doctor.facts import BackupFacts, BackupsFacts, Subject, TargetFacts
 from appliance.lifecycle.doctor.gathering.probing import in_thread
 from appliance.lifecycle.doctor.gathering.scene import ROOT_ONLY, Scene
@@ -66,7 +67,10 @@ def _look_at_backup(folder: Path) -> BackupFacts | str | None:
         return None
     except (OSError, ApplianceError, msgspec.MsgspecError):
         return folder.name
+    verdict = load_verdict(folder)
     return BackupFacts(
+        verified=verdict.good if verdict is not None else None,
+        verified_at=verdict.at if verdict is not None else None,
         id=summary.id,
         point=_instant(summary.point),
         reason=summary.reason,

@@ -24,11 +24,15 @@ from appliance.lifecycle.doctor.facts import (
 from appliance.lifecycle.doctor.gathering.probing import in_thread
 from appliance.lifecycle.doctor.gathering.scene import ROOT_ONLY, Scene
 from appliance.lifecycle.layout import Layout
+from appliance.supervisor.account import may_read
+from appliance.supervisor.spec import Account
 
 _PRIVATE_FILE: Final = 0o600
 _PRIVATE_FOLDER: Final = 0o700
 _SHARED_FOLDER: Final = 0o755
 _PUBLIC_FILE: Final = 0o644
+_RELEASE_MARK: Final = "release.json"
+"""Lies in every data directory that was ever started on."""
 _RELEASE_FILES_MAX: Final = 20_000
 _SECRET_BYTES_MAX: Final = 1 << 16
 _PERMISSIONS: Final = 0o7777
@@ -48,17 +52,42 @@ async def gather_files(scene: Scene) -> FilesFacts:
     """Modes and owners, as they are."""
     wanted = _wanted_installed(scene.layout) if scene.layout else _wanted_developer(scene)
     found = await in_thread(lambda: tuple(_look(scene, one) for one in wanted))
-    return FilesFacts(paths=tuple(one for one in found if one is not None))
+    return FilesFacts(
+        paths=tuple(one for one in found if one is not None),
+        barred=await in_thread(lambda: tuple(_barred(scene))),
+    )
+
+
+def _barred(scene: Scene) -> Iterator[tuple[str, str]]:
+    """The folder on the way to each store that its owner cannot pass through."""
+    for path in _engine_folders(scene):
+        owner = _owner(path)
+        if owner is not None and not may_read(path, owner):
+            closed = [folder for folder in path.parents if not _is_open(folder)]
+            yield str(closed[-1] if closed else path), _account_name(owner.uid)
+
+
+def _owner(path: Path) -> Account | None:
+    try:
+        state = path.stat()
+    except OSError:
+        return None
+    return Account(uid=state.st_uid, gid=state.st_gid)
+
+
+def _is_open(folder: Path) -> bool:
+    try:
+        return bool(folder.stat().st_mode & stat.S_IXOTH)
+    except OSError:
+        return True
 
 
 def _wanted_developer(scene: Scene) -> Iterator[PathFacts]:
     folders = scene.folders
+    used = _exists(folders.root / _RELEASE_MARK)
     yield _folder(folders.root, _SHARED_FOLDER, required=True)
-    yield _folder(folders.secrets, _PRIVATE_FOLDER)
-    for folder in (folders.run, folders.logs):
-        yield _folder(folder, _PRIVATE_FOLDER)
-    for folder in _engine_folders(scene):
-        yield _folder(folder, _PRIVATE_FOLDER)
+    for folder in (folders.secrets, folders.run, folders.logs, *_engine_folders(scene)):
+        yield _folder(folder, _PRIVATE_FOLDER, required=used)
     yield from _secret_files(folders.secrets, owner="")
     for file in (folders.ports_file, folders.connection_file, folders.control_socket):
         yield _file(file, _PRIVATE_FILE)
@@ -118,6 +147,13 @@ def _secret_files(folder: Path, *, owner: str) -> Iterator[PathFacts]:
 def _private_files(folder: Path, *, owner: str = "") -> Iterator[PathFacts]:
     for path in _listed(folder):
         yield _file(path, _PRIVATE_FILE, owner=owner)
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:
+        return False
 
 
 def _listed(folder: Path) -> tuple[Path, ...]:

@@ -20,6 +20,7 @@ from appliance.lifecycle.doctor.facts import QueueFacts, StreamFacts
 from appliance.lifecycle.doctor.gathering.probing import in_thread, read_text
 from appliance.lifecycle.doctor.gathering.scene import Scene
 
+_ANSWER_SECONDS_MAX: Final = 6.0
 _CONFIG_SECONDS_MAX: Final = 1.0
 _NANOSECONDS: Final = 9
 _NO_MESSAGE: Final = 10037
@@ -109,7 +110,10 @@ async def gather_queue(scene: Scene) -> QueueFacts:
     if synced is None:
         synced = await in_thread(lambda: _synced_by_file(scene.folders.nats / "nats.conf"))
     try:
-        return await _ask(scene, door, synced, store.max_storage if store else 0)
+        async with asyncio.timeout(_ANSWER_SECONDS_MAX):
+            return await _ask(scene, door, synced, store.max_storage if store else 0)
+    except TimeoutError:
+        return QueueFacts(error="it does not answer in time", synced_always=synced)
     except (OSError, EOFError, ApplianceError, msgspec.DecodeError) as error:
         return QueueFacts(error=_said(error), synced_always=synced)
 

@@ -53,10 +53,12 @@ def judge_verified(facts: Facts) -> Iterator[Verdict]:
         yield advice(
             facts, "no backup was ever verified", "run `pug-appliance backup verify` on the newest"
         )
-    elif all(facts.place.now - one.point > VERIFIED_AGE_MAX for one in good if one.point):
+    elif all(
+        facts.place.now - one.verified_at > VERIFIED_AGE_MAX for one in good if one.verified_at
+    ):
         yield advice(
             facts,
-            "no backup of the last 30 days was verified",
+            "no backup was verified in the last 30 days",
             "run `pug-appliance backup verify` on the newest",
         )
     else:

@@ -78,6 +78,19 @@ def judge_owners(facts: Facts) -> Iterator[Verdict]:
         yield ok("every owner is as it should be")
 
 
+def judge_passage(facts: Facts) -> Iterator[Verdict]:
+    """An engine runs as an account of its own and must get to its folder."""
+    if facts.files is None:
+        return
+    for folder, account in facts.files.barred:
+        yield failed(
+            f"the account {account} cannot pass through {folder} to its folder in the data",
+            f"run `chmod o+x {folder}`, or move data_dir",
+        )
+    if not facts.files.barred:
+        yield ok("every engine can reach its folder")
+
+
 def judge_secrets_present(facts: Facts) -> Iterator[Verdict]:
     if facts.secrets is None:
         return
@@ -150,6 +163,12 @@ CHECKS: Final = (
         subject=Subject.FILES,
         question="Does every path belong to its account?",
         judge=judge_owners,
+    ),
+    Check(
+        name="passage",
+        subject=Subject.FILES,
+        question="Can every engine reach its folder?",
+        judge=judge_passage,
     ),
     Check(
         name="secrets-present",

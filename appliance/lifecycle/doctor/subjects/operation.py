@@ -33,7 +33,15 @@ def judge_forwarded(facts: Facts) -> Iterator[Verdict]:
     operation = facts.operation
     if operation is None or facts.place.mode is not Mode.INSTALLED:
         return
-    if operation.log_carriers:
+    syslog = facts.settings.logs.syslog
+    if syslog.startswith(("udp://", "tcp://")):
+        yield note(
+            f"log lines travel unencrypted to {syslog}",
+            "use tls:// in logs.syslog, if the server can",
+        )
+    elif syslog:
+        yield ok(f"log lines are sent to {syslog}")
+    elif operation.log_carriers:
         yield ok(f"{', '.join(operation.log_carriers)} can carry logs elsewhere")
     else:
         yield advice(
