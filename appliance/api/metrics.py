@@ -31,6 +31,7 @@ SECONDS: Final = Histogram(
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
 )
 IN_PROGRESS: Final = Gauge("rpc_requests_in_progress", "Requests under way.")
+SCRAPES: Final = Counter("metrics_scrapes_total", "How often these numbers were asked for.")
 TLS_EXPIRES: Final = Gauge(
     "tls_certificate_expires_timestamp_seconds",
     "When the certificate of the public port ends; 0 without one.",
@@ -45,6 +46,7 @@ _LABELS: Final[dict[str, str]] = {
 
 def exposition(counts: Mapping[tuple[str, str], int], disk: Disk) -> Answer:
     """All metrics of this process in the text format, the ingest chain's `counts` included."""
+    SCRAPES.inc()
     chain = CollectorRegistry()
     chain.register(_Chain(counts))
     chain.register(_Disk(disk))

@@ -65,7 +65,7 @@ async def make_support_bundle(
     Raises MisconfiguredError when the file cannot be written.
     """
     facts = await gather(scene)
-    chosen = redaction or Redactor(known_secrets(scene))
+    chosen = redaction or Redactor(await known_secrets(scene))
     packed: dict[str, bytes] = {}
     left_out: list[str] = []
     room = TOTAL_BYTES_MAX

@@ -7,15 +7,15 @@ in the bundle instead of an end. Next: `support.py` redacts and packs.
 import asyncio
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import suppress
 from datetime import timedelta
 from enum import Enum
 from pathlib import Path
-from typing import Final, LiteralString
+from typing import Final, LiteralString, TypeVar
 
 import msgspec
 
 from appliance.base.errors import ApplianceError
-from appliance.config.endpoints import resolve_clickhouse, resolve_postgres
 from appliance.config.reference import shown_settings, value_at
 from appliance.config.schema import leaves
 from appliance.config.secrets import Secret
@@ -42,6 +42,8 @@ _JOURNAL_LINES_MAX: Final = 20_000
 _KERNEL_LINES_MAX: Final = 300
 _TOOL_SECONDS_MAX: Final = 20.0
 _STORE_SECONDS_MAX: Final = 6.0
+_FILES_SECONDS_MAX: Final = 20.0
+Item = TypeVar("Item")
 
 _POSTGRES_LEDGER: Final[LiteralString] = """
 SELECT string_agg(version || ' ' || name || ' ' || apply_time, E'\\n' ORDER BY version)
@@ -84,16 +86,34 @@ async def read_sources(scene: Scene, facts: Facts, days: int) -> AsyncIterator[S
     yield _text("metrics.txt", await _tried(lambda: _metrics(scene)))
     yield _text("migrations/postgres.txt", await _tried(lambda: _postgres_ledger(scene)))
     yield _text("migrations/clickhouse.txt", await _tried(lambda: _clickhouse_ledger(scene)))
-    for source in await in_thread(lambda: tuple(_logs(scene, days))):
+    for source in await _within(lambda: _logs(scene, days)):
         yield source
-    for source in await in_thread(lambda: tuple(_files(scene))):
+    for source in await _within(lambda: _files(scene)):
         yield source
     async for source in _journals(scene, days):
         yield source
 
 
-def known_secrets(scene: Scene) -> Iterator[str]:
+async def known_secrets(scene: Scene) -> tuple[str, ...]:
     """Every secret of this installation that we may read, to be taken out wherever it stands."""
+    return await _within(lambda: _known_secrets(scene))
+
+
+async def _within(read: Callable[[], Iterator[Item]]) -> tuple[Item, ...]:
+    """What could be read in time; a dead mount ends the reading and nothing else."""
+    found: list[Item] = []
+
+    def work() -> None:
+        for item in read():
+            found.append(item)  # noqa: PERF402 the part that came in time is wanted
+
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_FILES_SECONDS_MAX):
+            await in_thread(work)
+    return tuple(found)
+
+
+def _known_secrets(scene: Scene) -> Iterator[str]:
     settings = scene.settings
     for leaf in leaves():
         value = value_at(settings, leaf.key)
@@ -153,14 +173,14 @@ async def _metrics(scene: Scene) -> str:
 
 
 async def _postgres_ledger(scene: Scene) -> str:
-    endpoint = resolve_postgres(scene.settings, scene.ports.postgres, scene.folders.secrets)
+    endpoint = await scene.postgres()
     ssl = None if endpoint.external else False
     async with postgres_connection(endpoint.url.reveal(), ssl=ssl) as connection:
         return str(await connection.fetchval(_POSTGRES_LEDGER))
 
 
 async def _clickhouse_ledger(scene: Scene) -> str:
-    endpoint = resolve_clickhouse(scene.settings, scene.ports.clickhouse, scene.folders.secrets)
+    endpoint = await scene.clickhouse()
     return await ask_events(endpoint, _CLICKHOUSE_LEDGER)
 
 

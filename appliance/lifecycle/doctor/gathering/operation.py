@@ -17,7 +17,6 @@ from appliance.engines.http_door import HTTP_OK, http_get
 from appliance.lifecycle.doctor.facts import OperationFacts
 from appliance.lifecycle.doctor.gathering.probing import in_thread
 from appliance.lifecycle.doctor.gathering.scene import Scene
-from appliance.lifecycle.tls import installed_files
 from appliance.supervisor.lines import decode_entry
 from appliance.supervisor.output import log_path, logged_components
 
@@ -78,17 +77,13 @@ async def read_metrics(scene: Scene) -> bytes:
 
     Raises OSError, EOFError or UnavailableError when it does not answer.
     """
-    try:
-        secure = installed_files(scene.settings) is not None
-    except (ApplianceError, OSError):
-        secure = False
     host = scene.settings.api.host
     answer = await http_get(
         "127.0.0.1" if host in _ANY_ADDRESS else host,
-        scene.ports.api,
+        (await scene.ports()).api,
         "/metrics",
         headers={"User-Agent": DOCTOR_AGENT},
-        secure=secure,
+        secure=await scene.is_secure(),
         verify=False,
         bytes_max=_METRICS_BYTES_MAX,
     )

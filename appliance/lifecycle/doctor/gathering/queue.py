@@ -12,7 +12,7 @@ from typing import Final
 import msgspec
 
 from appliance.base.errors import ApplianceError
-from appliance.config.endpoints import LOOPBACK, resolve_nats
+from appliance.config.endpoints import LOOPBACK
 from appliance.engines.http_door import http_get
 from appliance.engines.nats import EVENTS_CONSUMER, EVENTS_STREAM, USER
 from appliance.engines.nats_wire import NatsDoor, ask_nats
@@ -97,14 +97,15 @@ class _Store(msgspec.Struct, frozen=True, kw_only=True):
 
 async def gather_queue(scene: Scene) -> QueueFacts:
     """What the queue says about itself."""
-    settings = scene.settings
     try:
-        endpoint = resolve_nats(settings, scene.ports.nats, scene.folders.secrets)
+        endpoint = await scene.nats()
     except ApplianceError as error:
         return QueueFacts(error=error.message)
     if endpoint.external or endpoint.password is None:
         return QueueFacts(external=True)
-    door = NatsDoor(host=LOOPBACK, port=scene.ports.nats, user=USER, password=endpoint.password)
+    door = NatsDoor(
+        host=LOOPBACK, port=(await scene.ports()).nats, user=USER, password=endpoint.password
+    )
     store = await _store(scene)
     synced = store.sync_always if store is not None else None
     if synced is None:
@@ -178,7 +179,8 @@ async def _store(scene: Scene) -> _StoreConfig | None:
     """The server's settings as it runs; only where its monitoring can be reached."""
     try:
         async with asyncio.timeout(_CONFIG_SECONDS_MAX):
-            told = await http_get(LOOPBACK, scene.ports.nats_monitor, "/jsz?config=true")
+            port = (await scene.ports()).nats_monitor
+            told = await http_get(LOOPBACK, port, "/jsz?config=true")
         return msgspec.json.decode(told.body, type=_Store).config
     except (OSError, EOFError, ApplianceError, msgspec.DecodeError):
         return None

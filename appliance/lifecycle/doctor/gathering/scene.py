@@ -13,14 +13,26 @@ import msgspec
 
 from appliance.base.clock import Clock
 from appliance.base.errors import ApplianceError, NotFoundError
-from appliance.config.endpoints import Ports, default_ports, load_ports
+from appliance.config.endpoints import (
+    ClickHouseEndpoint,
+    NatsEndpoint,
+    Ports,
+    PostgresEndpoint,
+    default_ports,
+    load_ports,
+    resolve_clickhouse,
+    resolve_nats,
+    resolve_postgres,
+)
 from appliance.config.folders import Folders
 from appliance.config.load import inspect_settings
 from appliance.config.model import DEFAULT_CONFIG_FILE, Settings, Supervision
 from appliance.config.sources import CONFIG_FILE_VARIABLE, Origin
 from appliance.lifecycle.doctor.facts import ConfigFacts, Mode, PlaceFacts, Subject, Unseen
+from appliance.lifecycle.doctor.gathering.probing import in_thread
 from appliance.lifecycle.host import Host
 from appliance.lifecycle.layout import Layout, find_prefix, load_layout
+from appliance.lifecycle.tls import installed_files
 from appliance.version import RELEASE, RELEASE_NUMBER
 
 ROOT_ONLY: Final = "only root may look; run it with sudo"
@@ -66,13 +78,36 @@ class Scene:
         """The paths of the data directory."""
         return self.settings.folders
 
-    @property
-    def ports(self) -> Ports:
+    async def ports(self) -> Ports:
         """The ports in use, or those the settings ask for."""
         try:
-            return load_ports(self.settings)
+            return await in_thread(lambda: load_ports(self.settings))
         except (OSError, msgspec.DecodeError):
             return default_ports(self.settings)
+
+    async def is_secure(self) -> bool:
+        """Whether the public port speaks HTTPS."""
+        try:
+            return await in_thread(lambda: installed_files(self.settings)) is not None
+        except (OSError, ApplianceError):
+            return False
+
+    async def postgres(self) -> PostgresEndpoint:
+        """Where PostgreSQL answers; raises MisconfiguredError without its secret."""
+        port = (await self.ports()).postgres
+        return await in_thread(lambda: resolve_postgres(self.settings, port, self.folders.secrets))
+
+    async def nats(self) -> NatsEndpoint:
+        """Where the queue answers; raises MisconfiguredError without its secret."""
+        port = (await self.ports()).nats
+        return await in_thread(lambda: resolve_nats(self.settings, port, self.folders.secrets))
+
+    async def clickhouse(self) -> ClickHouseEndpoint:
+        """Where the event store answers; raises MisconfiguredError without its secret."""
+        port = (await self.ports()).clickhouse
+        return await in_thread(
+            lambda: resolve_clickhouse(self.settings, port, self.folders.secrets)
+        )
 
     def blind(self, subject: Subject, what: str, why: str) -> None:
         """Note that something could not be looked at."""

@@ -20,7 +20,6 @@ from appliance.lifecycle.doctor.facts import (
 )
 from appliance.lifecycle.doctor.gathering.probing import in_thread, parse_pairs
 from appliance.lifecycle.doctor.gathering.scene import ROOT_ONLY, Scene
-from appliance.lifecycle.tls import installed_files
 from appliance.supervisor.control import Command, Request, ask_supervisor
 
 _ENGINES: Final = ("postgres", "nats", "clickhouse")
@@ -132,7 +131,7 @@ def _is_number(word: str) -> bool:
 
 async def gather_ports(scene: Scene) -> PortsFacts:
     """What the public port answers, and every listening socket of the machine."""
-    ports = scene.ports
+    ports = await scene.ports()
     listeners = await in_thread(_listeners)
     if any(one.pid is None for one in listeners) and not scene.place.root:
         scene.blind(Subject.PORTS, "whose some listening sockets are", ROOT_ONLY)
@@ -177,13 +176,10 @@ def _engine_pids(scene: Scene) -> dict[int, str]:
 
 
 async def _ask_public(scene: Scene) -> PublicAnswer:
-    try:
-        secure = installed_files(scene.settings) is not None
-    except ApplianceError:
-        secure = False
+    secure = await scene.is_secure()
     host = scene.settings.api.host
     address = "127.0.0.1" if host in _ANY_ADDRESS else host
-    port = scene.ports.api
+    port = (await scene.ports()).api
     scheme = "https" if secure else "http"
     begun = scene.clock.monotonic_seconds()
     try:

@@ -11,12 +11,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 import msgspec
 
 from appliance.base.errors import ApplianceError, UnavailableError
-from appliance.config.endpoints import (
-    ClickHouseEndpoint,
-    PostgresEndpoint,
-    resolve_clickhouse,
-    resolve_postgres,
-)
+from appliance.config.endpoints import ClickHouseEndpoint, PostgresEndpoint
 from appliance.engines.http_door import HTTP_OK, http_get
 from appliance.engines.postgres_driver import (
     NoSuchDatabaseError,
@@ -93,7 +88,7 @@ async def gather_stores(scene: Scene) -> StoresFacts:
 
 async def _postgres(scene: Scene, facts: StoresFacts) -> StoresFacts:
     try:
-        endpoint = resolve_postgres(scene.settings, scene.ports.postgres, scene.folders.secrets)
+        endpoint = await scene.postgres()
         async with asyncio.timeout(_STORE_SECONDS_MAX):
             ssl = None if endpoint.external else False
             async with postgres_connection(endpoint.url.reveal(), ssl=ssl) as connection:
@@ -140,7 +135,7 @@ def _is_postgres_secure(endpoint: PostgresEndpoint) -> bool:
 
 async def _clickhouse(scene: Scene, facts: StoresFacts) -> StoresFacts:
     try:
-        endpoint = resolve_clickhouse(scene.settings, scene.ports.clickhouse, scene.folders.secrets)
+        endpoint = await scene.clickhouse()
         async with asyncio.timeout(_STORE_SECONDS_MAX):
             return await _ask_events(endpoint, facts)
     except TimeoutError:

@@ -7,8 +7,8 @@ from appliance.lifecycle.doctor.check import Check, Verdict, advice, note, ok, w
 from appliance.lifecycle.doctor.facts import Facts, Mode, Subject
 
 ERRORS_MANY: Final = 20
-SCRAPES_MIN: Final = 3
-"""Fewer are somebody's curiosity."""
+SCRAPE_SECONDS_MAX: Final = 600.0
+"""Who asks less often than that is curious, and does not watch."""
 
 
 def judge_monitored(facts: Facts) -> Iterator[Verdict]:
@@ -19,7 +19,7 @@ def judge_monitored(facts: Facts) -> Iterator[Verdict]:
         yield warning(
             f"/metrics does not answer: {operation.metrics_error}", "see `pug-appliance logs api`"
         )
-    elif operation.scrapes is not None and operation.scrapes < SCRAPES_MIN:
+    elif operation.scrapes is not None and _is_unwatched(operation.scrapes, _uptime(facts)):
         yield advice(
             facts,
             "nobody reads /metrics: a problem is noticed by its victims",
@@ -27,6 +27,15 @@ def judge_monitored(facts: Facts) -> Iterator[Verdict]:
         )
     else:
         yield ok("/metrics answers")
+
+
+def _is_unwatched(scrapes: int, uptime_seconds: float) -> bool:
+    return uptime_seconds > SCRAPE_SECONDS_MAX and scrapes < uptime_seconds / SCRAPE_SECONDS_MAX
+
+
+def _uptime(facts: Facts) -> float:
+    components = facts.services.components if facts.services is not None else ()
+    return next((one.uptime_seconds for one in components if one.name == "api"), 0.0)
 
 
 def judge_forwarded(facts: Facts) -> Iterator[Verdict]:

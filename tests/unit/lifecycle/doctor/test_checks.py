@@ -198,7 +198,7 @@ CASES: list[tuple[str, Severity, dict[str, object]]] = [
     ("huge-pages", NOTE, {"host__huge_pages": "always"}),
     ("encrypted-disk", NOTE, {"host__data_encrypted": False}),
     ("monitored", WARNING, {"operation__metrics_error": "Connection refused"}),
-    ("monitored", WARNING, {"operation__scrapes": 0}),
+    ("monitored", WARNING, {"operation__scrapes": 10}),
     ("logs-forwarded", WARNING, {"operation__log_carriers": ()}),
     ("logs-forwarded", NOTE, {"settings__logs__syslog": "udp://10.0.0.1:514"}),
     ("journal-kept", WARNING, {"operation__journal_persistent": False}),
