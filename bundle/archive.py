@@ -1,0 +1,109 @@
+"""The tarball: a deterministic tar, deflated in pieces that are remembered.
+
+Invariant: the bytes depend on the entries alone: owner root, fixed time, explicit modes, sorted
+paths, one gzip member without name or time. Pieces are independent deflate blocks joined at byte
+borders, so they are made on all cores, and the piece of a file that did not change is taken from the
+cache: half a gigabyte of engine is deflated once, not for every release a test makes.
+"""
+
+import hashlib
+import struct
+import zlib
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import BinaryIO, Final
+
+from appliance.lifecycle.archive import (
+    END,
+    GZIP_HEADER,
+    file_header,
+    folder_header,
+    folders_inside,
+    link_header,
+    padding_bytes,
+)
+from bundle.places import Entry
+
+_LEVEL: Final = 6
+_PIECE_BYTES: Final = 4 << 20
+_WINDOW_BYTES: Final = 32 << 10
+_RAW_DEFLATE: Final = -zlib.MAX_WBITS
+_SEALS: Final = 2
+_THREADS: Final = 2
+_AHEAD: Final = 8
+
+
+def write_tarball(target: Path, folder: str, entries: Sequence[Entry], *, cache: Path) -> None:
+    """Write `target` with the entries below `folder`; `cache` keeps deflated pieces."""
+    cache.mkdir(parents=True, exist_ok=True)
+    beside = target.with_name(f".{target.name}.writing")
+    with beside.open("wb") as output:
+        deflate(_tar(folder, entries), output, cache=cache)
+    beside.replace(target)
+
+
+def deflate(pieces: Iterator[bytes], output: BinaryIO, *, cache: Path) -> None:
+    """Write the pieces as one gzip member."""
+    output.write(GZIP_HEADER)
+    checksum, size = 0, 0
+    with ThreadPoolExecutor(_THREADS) as pool:
+        waiting = []
+        for piece in pieces:
+            checksum = zlib.crc32(piece, checksum)
+            size += len(piece)
+            waiting.append(pool.submit(_deflated, piece, cache))
+            if len(waiting) > _AHEAD:
+                output.write(waiting.pop(0).result())
+        output.writelines(one.result() for one in waiting)
+    # An empty last block, because no piece knows whether it is the last one.
+    output.write(b"\x03\x00")
+    output.write(struct.pack("<II", checksum, size & 0xFFFFFFFF))
+
+
+def _deflated(piece: bytes, cache: Path) -> bytes:
+    label = f"{zlib.ZLIB_RUNTIME_VERSION}-{_LEVEL}-{hashlib.sha256(piece).hexdigest()}"
+    kept = cache / label
+    if kept.exists():
+        return kept.read_bytes()
+    squeeze = zlib.compressobj(_LEVEL, zlib.DEFLATED, _RAW_DEFLATE, zlib.DEF_MEM_LEVEL)
+    result = squeeze.compress(piece) + squeeze.flush(zlib.Z_SYNC_FLUSH)
+    beside = cache / f".{label}.writing"
+    beside.write_bytes(result)
+    beside.replace(kept)
+    return result
+
+
+def _tar(folder: str, entries: Sequence[Entry]) -> Iterator[bytes]:
+    """The tar stream in pieces whose borders do not depend on what came before a large file.
+
+    The first two entries are the manifest and its signature, which a reader wants to see first.
+    """
+    gathered = bytearray(folder_header(folder))
+    for index, entry in enumerate(entries):
+        if index == _SEALS:
+            gathered += b"".join(
+                folder_header(f"{folder}/{name}")
+                for name in folders_inside(one.path for one in entries)
+            )
+        name = f"{folder}/{entry.path}"
+        if entry.link is not None:
+            gathered += link_header(name, target=entry.link)
+            continue
+        content = entry.read()
+        gathered += file_header(name, size=len(content), mode=entry.mode)
+        padding = bytes(padding_bytes(len(content)))
+        if len(content) < _PIECE_BYTES:
+            gathered += content + padding
+            if len(gathered) >= _PIECE_BYTES:
+                yield bytes(gathered)
+                gathered.clear()
+            continue
+        yield bytes(gathered)
+        gathered.clear()
+        view = memoryview(content)
+        for start in range(0, len(content), _PIECE_BYTES):
+            yield bytes(view[start : start + _PIECE_BYTES])
+        gathered += padding
+    gathered += END
+    yield bytes(gathered)
