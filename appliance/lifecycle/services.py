@@ -83,7 +83,12 @@ class Services:
         await self._host.run("systemctl", "reset-failed", *self._units, check=False)
         # Not by the target: it would also start `recover`, which ends what a journal has open.
         await self._host.run("systemctl", "start", "--no-block", *self._wanted())
-        self._host.write(applied, digest.encode(), mode=PUBLIC_FILE)
+        self.remember()
+
+    def remember(self) -> None:
+        """Note that what runs is what configuration and units say."""
+        applied = self._layout.journal / _APPLIED_NAME
+        self._host.write(applied, self._digest().encode(), mode=PUBLIC_FILE)
 
     async def reach_target(self) -> None:
         """Tell systemd that all of it belongs together; stopping the target stops everything."""

@@ -1,7 +1,8 @@
 """Migrations as values: ordered files, their checksums, and what is still to do.
 
-Invariant: forward only. A file that was applied never changes, and a store whose ledger knows more
-than this release is never touched. `migrate.py` carries the decision out for the three stores.
+Invariant: forward only. A file that was applied never changes. What a newer release added is left
+alone; only a contraction (`NNNN_contract_MMMM_...`) takes something away, and then from releases
+older than MMMM alone (decision 0014). `migrate.py` carries the decision out for the three stores.
 """
 
 import hashlib
@@ -15,6 +16,8 @@ import msgspec
 from appliance.base.errors import DamagedError, UnmetError
 
 FILE_NAME: Final = re.compile(r"(?P<version>[0-9]{4})_(?P<title>[a-z0-9]+(?:_[a-z0-9]+)+)\.\w+")
+CONTRACTION: Final = re.compile(r"[0-9]{4}_contract_(?P<since>[0-9]{4})_\w+")
+"""A migration that takes away what releases with migration `since` or newer no longer use."""
 
 Progress = Callable[[str], None]
 """Hears the name of each migration just before it is applied."""
@@ -74,16 +77,22 @@ def plan_migrations(
 ) -> tuple[Migration, ...]:
     """The migrations still to apply, in order.
 
-    Raises UnmetError when the ledger is ahead of this release and DamagedError when an applied
-    file is not the file that this release has.
+    A ledger ahead of this release is fine as long as nothing was taken away that it uses: that is
+    how the release before keeps working during an upgrade and after a rollback.
+
+    Raises UnmetError when something was, and DamagedError when an applied file is not the file
+    that this release has.
     """
     by_version = {one.version: one for one in known}
+    newest = max(by_version, default=0)
     for line in sorted(applied, key=lambda one: one.version):
         mine = by_version.get(line.version)
         if mine is None:
+            if needed_since(line.name) <= newest:
+                continue
             raise UnmetError(
                 "SCHEMA_NEWER",
-                f"{store} has migration {line.name}, which this release does not know",
+                f"{store} has migration {line.name}, which took away what this release uses",
                 hint="start the newer release again, or restore a backup made before it",
             )
         if mine.checksum != line.checksum:
@@ -94,6 +103,17 @@ def plan_migrations(
             )
     done = {line.version for line in applied}
     return tuple(one for one in known if one.version not in done)
+
+
+def needed_since(name: str) -> int:
+    """The oldest schema a release must know to work after a migration; 0 when any does."""
+    match = CONTRACTION.fullmatch(name)
+    return int(match["since"]) if match else 0
+
+
+def compatible_since(known: Sequence[Migration]) -> int:
+    """The oldest schema a release must know to work on the schema after all of these."""
+    return max((needed_since(one.name) for one in known), default=0)
 
 
 def split_statements(text: str) -> tuple[str, ...]:

@@ -120,10 +120,10 @@ async def test_changed_file_is_an_error(endpoints: Endpoints) -> None:
 
 
 async def test_newer_ledger_is_an_error(endpoints: Endpoints) -> None:
-    """A store migrated by a newer release is not touched, in all three."""
+    """A store from which a newer release took away what we use is not touched, in all three."""
     for store in ("postgres", "clickhouse", "nats"):
         await migrate(store, endpoints)
-    line = Applied(version=9999, name="9999_add_future", checksum="x")
+    line = Applied(version=9999, name="9999_contract_9999_drop_past", checksum="x")
     database, events = Postgres(endpoints.postgres), ClickHouse(endpoints.clickhouse)
     streams = Streams(endpoints.nats, name="pug-test")
     bucket = Bucket(streams, LEDGER_BUCKET)
@@ -138,12 +138,12 @@ async def test_newer_ledger_is_an_error(endpoints: Endpoints) -> None:
         )
         await events.command(
             "INSERT INTO schema_migrations (version, name, checksum) "
-            "SELECT 9999, '9999_add_future', 'x'"
+            "SELECT 9999, '9999_contract_9999_drop_past', 'x'"
         )
         lines = (*msgspec.json.decode(entry.value, type=tuple[Applied, ...]), line)
         await bucket.put(LEDGER_KEY, msgspec.json.encode(lines))
         for store in ("postgres", "clickhouse", "nats"):
-            with pytest.raises(UnmetError, match="9999_add_future"):
+            with pytest.raises(UnmetError, match="9999_contract_9999_drop_past"):
                 await migrate(store, endpoints)
     finally:
         await bucket.put(LEDGER_KEY, entry.value)

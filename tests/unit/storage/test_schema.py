@@ -8,6 +8,7 @@ from appliance.base.errors import DamagedError, UnmetError
 from appliance.storage.schema import (
     Applied,
     Migration,
+    compatible_since,
     load_migrations,
     plan_migrations,
     split_statements,
@@ -38,10 +39,20 @@ def test_changed_file_is_refused() -> None:
         plan_migrations("x", (ONE,), (applied(ONE, checksum="0"),))
 
 
-def test_newer_store_is_refused() -> None:
-    """A store that a newer release has migrated is not touched."""
-    with pytest.raises(UnmetError, match="0002_create_b"):
-        plan_migrations("x", (ONE,), (applied(ONE), applied(TWO)))
+def test_what_a_newer_release_added_is_left_alone() -> None:
+    """The release before goes on on an expanded schema: during an upgrade, after a rollback."""
+    assert plan_migrations("x", (ONE,), (applied(ONE), applied(TWO))) == ()
+
+
+def test_what_a_newer_release_took_away_is_refused_by_those_who_use_it() -> None:
+    """Only releases that know the migration it names can go on after a contraction."""
+    gone = Migration(version=3, name="0003_contract_0002_drop_a", text="c")
+    ledger = tuple(map(applied, (ONE, TWO, gone)))
+    assert plan_migrations("x", (ONE, TWO), ledger) == ()
+    with pytest.raises(UnmetError, match="0003_contract_0002_drop_a"):
+        plan_migrations("x", (ONE,), ledger)
+    assert compatible_since((ONE, TWO)) == 0
+    assert compatible_since((ONE, TWO, gone)) == 2
 
 
 def test_statements_end_at_line_ends() -> None:
