@@ -21,7 +21,11 @@ from appliance.base.errors import (
     MisconfiguredError,
     UnavailableError,
 )
-from appliance.base.ready import LISTEN_DESCRIPTOR_VARIABLE, systemd_listener
+from appliance.base.ready import (
+    GRPC_DESCRIPTOR_VARIABLE,
+    LISTEN_DESCRIPTOR_VARIABLE,
+    systemd_listeners,
+)
 from appliance.config.endpoints import LOOPBACK, Ports, default_ports, load_ports
 from appliance.config.model import Settings
 from appliance.config.tls import find_tls
@@ -66,12 +70,13 @@ def asked(engine: ProcessSpec) -> ProcessSpec:
 
 
 def processes(
-    place: Place, *, environment: Mapping[str, str], listening: int
+    place: Place, *, environment: Mapping[str, str], listening: int, grpc: int | None = None
 ) -> tuple[ProcessSpec, ...]:
     """Every process of this installation.
 
     `environment` tells our own programs where their settings are; `listening` is the descriptor of
-    the public socket, which outlives the API process, so that a restart refuses nobody.
+    the public socket, which outlives the API process, so that a restart refuses nobody; `grpc` is
+    that of the gRPC port, where somebody holds it.
     """
     ours = dict(environment)
     migrations = tuple(
@@ -92,7 +97,14 @@ def processes(
         name="api",
         argv=self_argv("server"),
         environment=ours,
-        descriptors=(Descriptor(variable=LISTEN_DESCRIPTOR_VARIABLE, number=listening),),
+        descriptors=(
+            Descriptor(variable=LISTEN_DESCRIPTOR_VARIABLE, number=listening),
+            *(
+                ()
+                if grpc is None
+                else (Descriptor(variable=GRPC_DESCRIPTOR_VARIABLE, number=grpc),)
+            ),
+        ),
         needs=migrated,
         own=True,
         announces=True,
@@ -186,8 +198,7 @@ def open_public_socket(settings: Settings, *, inherited: Mapping[str, str]) -> s
     Raises ConflictError naming the owner of a taken port and MisconfiguredError for an address
     this machine does not have.
     """
-    held = systemd_listener(inherited)
-    if held is not None:
+    for held in systemd_listeners(inherited):
         return socket.socket(fileno=held)
     port = settings.api.port
     if port:
@@ -197,6 +208,12 @@ def open_public_socket(settings: Settings, *, inherited: Mapping[str, str]) -> s
         with suppress(ConflictError):
             return _listen(settings.api.host, last)
     return _listen(settings.api.host, 0)
+
+
+def held_grpc_socket(settings: Settings, *, inherited: Mapping[str, str]) -> int | None:
+    """The listening socket of the gRPC port that the service manager holds, the second of two."""
+    held = systemd_listeners(inherited)[1:]
+    return held[0] if held and settings.api.grpc_port is not None else None
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -31,7 +31,12 @@ from appliance.api.app import create_app
 from appliance.api.metrics import TLS_EXPIRES
 from appliance.api.ports import Services
 from appliance.base.errors import MisconfiguredError, UnavailableError, UnmetError
-from appliance.base.ready import LISTEN_DESCRIPTOR_VARIABLE, announce_ready
+from appliance.base.ready import (
+    GRPC_DESCRIPTOR_VARIABLE,
+    LISTEN_DESCRIPTOR_VARIABLE,
+    announce_ready,
+    systemd_listeners,
+)
 from appliance.base.tasks import poll
 from appliance.config.model import Settings, TlsVersion
 from appliance.config.tls import TlsFiles, find_tls, load_expiry
@@ -138,6 +143,15 @@ def _inherited_descriptor() -> int | None:
     return _SYSTEMD_FIRST_DESCRIPTOR if addressee in {None, str(os.getpid())} else None
 
 
+def _inherited_grpc() -> socket.socket | None:
+    """The listening socket of the gRPC port, when our starter or systemd holds it."""
+    ours = os.environ.get(GRPC_DESCRIPTOR_VARIABLE)  # noqa: TID251 a process door, not a setting
+    if ours is not None:
+        return socket.socket(fileno=int(ours))
+    held = systemd_listeners(os.environ)[1:]  # noqa: TID251 a process door, not a setting
+    return socket.socket(fileno=held[0]) if held else None
+
+
 def run(
     settings: Settings, services: Services, *, on_ready: Callable[[int], None] | None = None
 ) -> None:
@@ -163,7 +177,9 @@ async def serve(
     listener = open_listener(settings)
     grpc = None
     if settings.api.grpc_port is not None:
-        grpc = _bind(settings.api.host, settings.api.grpc_port, setting="api.grpc_port")
+        grpc = _inherited_grpc() or _bind(
+            settings.api.host, settings.api.grpc_port, setting="api.grpc_port"
+        )
     tls = find_tls(settings)
     app = create_app(services, settings)
     server = _make_server(app, listener, settings, tls)

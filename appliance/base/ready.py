@@ -12,6 +12,7 @@ import msgspec
 
 READY_DESCRIPTOR_VARIABLE: Final = "PUG_READY_FD"
 LISTEN_DESCRIPTOR_VARIABLE: Final = "PUG_LISTEN_FD"
+GRPC_DESCRIPTOR_VARIABLE: Final = "PUG_GRPC_LISTEN_FD"
 _SYSTEMD_FIRST_DESCRIPTOR: Final = 3
 READY_PREFIX: Final = b"READY="
 
@@ -23,10 +24,12 @@ class Readiness(msgspec.Struct, frozen=True, kw_only=True):
     port: int | None = None
 
 
-def systemd_listener(environment: Mapping[str, str]) -> int | None:
-    """The one listening socket the service manager holds for this process, or None."""
-    ours = environment.get("LISTEN_PID") == str(os.getpid())
-    return _SYSTEMD_FIRST_DESCRIPTOR if ours and environment.get("LISTEN_FDS") == "1" else None
+def systemd_listeners(environment: Mapping[str, str]) -> tuple[int, ...]:
+    """The listening sockets the service manager holds for this process, in its order."""
+    count = environment.get("LISTEN_FDS", "")
+    if environment.get("LISTEN_PID") != str(os.getpid()) or not count.isdecimal():
+        return ()
+    return tuple(range(_SYSTEMD_FIRST_DESCRIPTOR, _SYSTEMD_FIRST_DESCRIPTOR + int(count)))
 
 
 def announce_ready(*, port: int | None = None) -> None:

@@ -42,7 +42,13 @@ from appliance.supervisor.output import SUPERVISOR, Listener
 from appliance.supervisor.state import State
 from appliance.supervisor.syslog import Forwarder, parse_target
 from appliance.supervisor.tree import Supervisor
-from appliance.topology import child_settings, choose_ports, open_public_socket, processes
+from appliance.topology import (
+    child_settings,
+    choose_ports,
+    held_grpc_socket,
+    open_public_socket,
+    processes,
+)
 
 _STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _START_FAILURES_MAX: Final = 5
@@ -145,7 +151,12 @@ class _Run:
         save_ports(settings, ports)
         place = choose_place(settings, ports)
         environment = child_settings(settings, save_effective(settings))
-        specs = processes(place, environment=environment, listening=listening.fileno())
+        specs = processes(
+            place,
+            environment=environment,
+            listening=listening.fileno(),
+            grpc=held_grpc_socket(settings, inherited=self._environment),
+        )
 
         def on_change(transition: Transition) -> None:
             self._console.change(transition)

@@ -8,7 +8,7 @@ from collections.abc import Awaitable
 import click
 
 from appliance.base.log import configure_logging
-from appliance.base.ready import systemd_listener
+from appliance.base.ready import systemd_listeners
 from appliance.cli.options import json_option, log_level, print_json, settings_options
 from appliance.config.endpoints import load_ports, resolve_endpoints
 from appliance.config.model import Settings
@@ -91,7 +91,7 @@ def serve_clickhouse(settings: Settings) -> None:
             free_bytes_min=min(_FREE_BYTES_MIN, int(settings.disk.reserve) // _FREE_SHARE),
             memory_bytes_max=chosen.memory_bytes_max or _machine_memory_bytes() // _MEMORY_SHARE,
             queries_max=chosen.queries_max,
-            listening=systemd_listener(environment),
+            listening=next(iter(systemd_listeners(environment)), None),
         ),
         on_ready=Notifier(environment).ready,
     )

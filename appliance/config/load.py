@@ -255,6 +255,7 @@ def _port_clashes(
 ) -> Iterator[Problem]:
     ports = {
         "api.port": settings.api.port,
+        **({} if settings.api.grpc_port is None else {"api.grpc_port": settings.api.grpc_port}),
         "postgres.port": settings.postgres.port,
         "nats.port": settings.nats.port,
         "nats.monitor_port": settings.nats.monitor_port,

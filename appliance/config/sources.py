@@ -28,7 +28,7 @@ DRILL_VARIABLE: Final = "PUG_DRILL"
 """Where a rehearsed power cut happens, like `release.begun`; see docs/install.md."""
 _OUR_PREFIX: Final = "PUG_"
 _PROCESS_DOORS: Final = frozenset(
-    {CONFIG_FILE_VARIABLE, DRILL_VARIABLE, "PUG_READY_FD", "PUG_LISTEN_FD"}
+    {CONFIG_FILE_VARIABLE, DRILL_VARIABLE, "PUG_READY_FD", "PUG_LISTEN_FD", "PUG_GRPC_LISTEN_FD"}
 )
 
 

@@ -253,13 +253,15 @@ class _Units:
         )
 
     def public_socket(self) -> UnitFile:
-        host = self._settings.api.host
-        shown = f"[{host}]" if ":" in host else host
+        api = self._settings.api
+        shown = f"[{api.host}]" if ":" in api.host else api.host
+        # In this order: the second is that of gRPC.
+        ports = (api.port, *(() if api.grpc_port is None else (api.grpc_port,)))
         return UnitFile(
             name="pug-appliance.socket",
             unit=self._about("Pug Appliance: public port"),
             main={
-                "ListenStream": f"{shown}:{self._settings.api.port}",
+                "ListenStream": tuple(f"{shown}:{port}" for port in ports),
                 # Whoever connects while the service is away waits here.
                 "Backlog": 4096,
                 "FreeBind": True,

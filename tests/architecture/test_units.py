@@ -171,6 +171,13 @@ def test_settings_reach_the_units() -> None:
     assert "ListenStream=127.0.0.1:18123\n" in units["pug-clickhouse.socket"]
 
 
+def test_both_public_ports_are_held() -> None:
+    """gRPC has a port of its own; whoever takes the sockets finds it as the second one."""
+    api = ApiSettings(host="0.0.0.0", port=80, grpc_port=81)
+    unit = parse_unit(render_units(Layout(), Settings(api=api))["pug-appliance.socket"])
+    assert unit["Socket"]["ListenStream"] == ("0.0.0.0:80", "0.0.0.0:81")
+
+
 def test_the_folder_of_the_socket_is_where_clients_look() -> None:
     """The unit makes what settings and layout name."""
     assert Path("/run", *SERVICES["pug-postgres.service"]["RuntimeDirectory"]) == SYSTEMD_SOCKET_DIR

@@ -85,10 +85,10 @@ def test_a_socket_can_be_asked_for_without_systemd(credentials: Path) -> None:
 
 def test_a_unit_cannot_hold_any_port(credentials: Path) -> None:
     """0 means "let the system choose", which a socket unit cannot tell anybody."""
-    (credentials / "appliance.toml").write_text(TEXT + "clickhouse.port = 0\n")
+    (credentials / "appliance.toml").write_text(TEXT + "clickhouse.port = 0\napi.grpc_port = 0\n")
     environment = {"CREDENTIALS_DIRECTORY": str(credentials)}
     found = inspect_settings(config_file=None, environment=environment, flags={})
-    assert [problem.key for problem in found.problems] == ["clickhouse.port"]
+    assert [problem.key for problem in found.problems] == ["api.grpc_port", "clickhouse.port"]
 
 
 def test_networks_are_checked() -> None:
