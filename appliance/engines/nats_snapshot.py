@@ -6,6 +6,7 @@ only the last one; index files are left out, because the server makes them again
 Streams in memory have no files, so nothing of them can get in here (decision 0012).
 """
 
+import asyncio
 import base64
 import os
 import shutil
@@ -30,6 +31,7 @@ _HEADERS_BIT: Final = 1 << 31
 _ERASED_BIT: Final = 1 << 63
 _TOMBSTONE_BIT: Final = 1 << 62
 _HASH_BYTES: Final = 8
+_ANSWER_SECONDS_MAX: Final = 30.0
 
 
 class StreamFacts(msgspec.Struct, frozen=True, kw_only=True):
@@ -153,9 +155,7 @@ async def stream_state(door: NatsDoor, stream: str) -> tuple[str, int, int, int]
 
     Raises UnavailableError when there is no such stream.
     """
-    info = msgspec.json.decode(
-        await ask_nats(door, f"$JS.API.STREAM.INFO.{stream}"), type=_StreamInfo
-    )
+    info = msgspec.json.decode(await _ask(door, f"$JS.API.STREAM.INFO.{stream}"), type=_StreamInfo)
     if info.error is not None:
         raise UnavailableError("STREAM_MISSING", f"NATS: {stream}: {info.error.description}")
     state = info.state
@@ -166,7 +166,7 @@ async def read_ledger(door: NatsDoor) -> bytes:
     """The record that says which events are stored, as it stands; empty when there is none."""
     request = msgspec.json.encode({"last_by_subj": LEDGER_SUBJECT})
     answer = msgspec.json.decode(
-        await ask_nats(door, f"$JS.API.STREAM.MSG.GET.{_LEDGER_STREAM}", request),
+        await _ask(door, f"$JS.API.STREAM.MSG.GET.{_LEDGER_STREAM}", request),
         type=_MessageAnswer,
     )
     return base64.b64decode(answer.message.data) if answer.message is not None else b""
@@ -195,8 +195,20 @@ async def write_ledger(door: NatsDoor, record: bytes) -> None:
     await _put(door, LEDGER_SUBJECT, record)
 
 
+async def _ask(door: NatsDoor, subject: str, payload: bytes = b"") -> bytes:
+    try:
+        async with asyncio.timeout(_ANSWER_SECONDS_MAX):
+            return await ask_nats(door, subject, payload)
+    except (OSError, TimeoutError, EOFError) as error:
+        raise UnavailableError(
+            "NATS_UNREADY",
+            "the queue does not answer",
+            hint="see `pug-appliance status`, then try again",
+        ) from error
+
+
 async def _put(door: NatsDoor, subject: str, value: bytes) -> None:
-    answer = msgspec.json.decode(await ask_nats(door, subject, value), type=_Published)
+    answer = msgspec.json.decode(await _ask(door, subject, value), type=_Published)
     if answer.error is not None or not answer.seq:
         said = answer.error.description if answer.error is not None else "no answer"
         raise UnavailableError("LEDGER_REFUSED", f"NATS did not take {subject}: {said}")

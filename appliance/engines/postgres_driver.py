@@ -46,7 +46,7 @@ _connect = cast("_Connect", asyncpg.connect)
 
 @asynccontextmanager
 async def postgres_connection(
-    url: str, *, ssl: bool | None = None
+    url: str, *, ssl: bool | None = None, command_seconds: int = COMMAND_SECONDS_MAX
 ) -> AsyncGenerator[PostgresConnection]:
     """One session for the length of a block; `ssl` of None lets the URL decide.
 
@@ -55,7 +55,7 @@ async def postgres_connection(
     """
     try:
         connection = await _connect(
-            url, ssl=ssl, timeout=CONNECT_SECONDS_MAX, command_timeout=COMMAND_SECONDS_MAX
+            url, ssl=ssl, timeout=CONNECT_SECONDS_MAX, command_timeout=command_seconds
         )
         try:
             yield connection

@@ -17,12 +17,18 @@ import msgspec
 from appliance.base.errors import UnavailableError
 from appliance.base.files import PRIVATE_FILE
 from appliance.config.endpoints import PostgresEndpoint
-from appliance.engines.postgres_driver import PostgresConnection, postgres_connection
+from appliance.engines.postgres_driver import (
+    NoSuchDatabaseError,
+    PostgresConnection,
+    RefusedError,
+    postgres_connection,
+)
 from appliance.supervisor.program import run_program
 from appliance.supervisor.spec import ProcessSpec
 
 TABLE_OF_CONTENTS: Final = "toc.dat"
 PROGRAM_SECONDS_MAX: Final = 3600.0
+_COMMAND_SECONDS_MAX: Final = 600  # a check sum reads the whole table
 
 _BEGIN: Final = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 _TEXT_FORMS: Final = "SET timezone = 'UTC'; SET datestyle = 'ISO'; SET extra_float_digits = 1"
@@ -124,10 +130,19 @@ async def name_dump_files(source: Path, *, home: Path) -> dict[str, str]:
 
 @asynccontextmanager
 async def _moment(endpoint: PostgresEndpoint) -> AsyncGenerator[PostgresConnection]:
-    async with postgres_connection(endpoint.url.reveal()) as connection:
-        await connection.execute(_TEXT_FORMS)
-        await connection.execute(_BEGIN)
-        yield connection
+    try:
+        async with postgres_connection(
+            endpoint.url.reveal(), command_seconds=_COMMAND_SECONDS_MAX
+        ) as connection:
+            await connection.execute(_TEXT_FORMS)
+            await connection.execute(_BEGIN)
+            yield connection
+    except (OSError, TimeoutError, NoSuchDatabaseError, RefusedError) as error:
+        raise UnavailableError(
+            "POSTGRES_UNREADY",
+            f"PostgreSQL does not answer: {error or type(error).__name__}",
+            hint="see `pug-appliance status`, then try again",
+        ) from error
 
 
 async def _facts(connection: PostgresConnection) -> PostgresFacts:

@@ -85,10 +85,11 @@ def backup(stack: Stack, *arguments: str, data_dir: Path | None = None) -> tuple
             *(sys.executable, "-m", "appliance", "backup", *arguments, "--json"),
             *("--data-dir", str(data_dir or stack.data_dir)),
         ],
-        check=True,
+        check=False,
         capture_output=True,
         text=True,
     )
+    assert told.returncode == 0, told.stderr
     return json.loads(told.stdout.strip().splitlines()[-1]), time.monotonic() - began
 
 

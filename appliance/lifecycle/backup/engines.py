@@ -11,7 +11,6 @@ from typing import Final
 
 import msgspec
 
-from appliance.base.errors import ApplianceError
 from appliance.config.effective import save_effective
 from appliance.config.endpoints import save_ports
 from appliance.config.model import (
@@ -60,30 +59,22 @@ async def engines_running(
             engine_specs(place, environment=environment, names=names),
             installation.surroundings(inherited=inherited, start_failures_max=_START_FAILURES_MAX),
         )
-        failures: list[ApplianceError] = []
-
-        async def run() -> None:
-            try:
-                await supervisor.run()
-            except ApplianceError as error:
-                failures.append(error)
-
-        async with asyncio.TaskGroup() as group:
-            running = group.create_task(run())
-            ready = group.create_task(supervisor.all_ready())
-            await asyncio.wait({running, ready}, return_when=asyncio.FIRST_COMPLETED)
-            try:
-                if not running.done():
+        try:
+            async with asyncio.TaskGroup() as group:
+                running = group.create_task(supervisor.run())
+                ready = group.create_task(supervisor.all_ready())
+                await asyncio.wait({running, ready}, return_when=asyncio.FIRST_COMPLETED)
+                try:
+                    if running.done():
+                        await running
                     yield
-            except ApplianceError as error:
-                # as it is, and not as the only member of a group
-                failures.append(error)
-            finally:
-                ready.cancel()
-                supervisor.stop()
-                await running
-        if failures:
-            raise failures[0]
+                finally:
+                    ready.cancel()
+                    supervisor.stop()
+                    await running
+        except BaseExceptionGroup as failures:
+            # One cause, as it is: the group is how we run, not what went wrong.
+            raise failures.exceptions[0] from failures
 
 
 def needs_own(settings: Settings) -> tuple[str, ...]:
