@@ -14,7 +14,7 @@ import msgspec
 import psutil
 
 from appliance.base.clock import Clock
-from appliance.base.files import PRIVATE_FILE
+from appliance.base.files import PRIVATE_FILE, PRIVATE_FOLDER
 from appliance.config.model import Settings
 from appliance.config.secrets import ensure_secrets
 from appliance.config.tls import find_tls
@@ -31,6 +31,7 @@ from appliance.lifecycle.layout import (
     USERS,
     Layout,
 )
+from appliance.lifecycle.operation import operation_lock
 from appliance.lifecycle.preflight import PreflightFinding, Requirements, judge
 from appliance.lifecycle.progress import Progress
 from appliance.lifecycle.release_copy import copy_release, flush_release
@@ -160,16 +161,17 @@ class Installer:
         Raises ConflictError when another operation has not ended, and the error of the step that
         failed; installing again goes on.
         """
-        await self.put_in_place(drill=drill)
-        # A boot starts everything by itself from here on, so nothing is left to resume.
-        await self._services.reach_target()
-        await self._wait_for_health()
+        # Before there is a journal, its folder: everything else is a step.
+        self._host.make_folder(self._layout.prefix, mode=PUBLIC_FOLDER)
+        self._host.make_folder(self._layout.journal, mode=PRIVATE_FOLDER)
+        with operation_lock(self._layout):
+            await self.put_in_place(drill=drill)
+            # A boot starts everything by itself from here on, so nothing is left to resume.
+            await self._services.reach_target()
+            await self._wait_for_health()
 
     async def put_in_place(self, *, drill: Drill = no_drill) -> None:
         """Do the journalled steps; an install that was cut off is begun again."""
-        # Before there is a journal, its folder: everything else is a step.
-        self._host.make_folder(self._layout.prefix, mode=PUBLIC_FOLDER)
-        self._host.make_folder(self._layout.journal, mode=0o700)
         earlier = Journal.load(self._layout.journal)
         if earlier is not None and earlier.operation.kind == KIND:
             # Its steps look at the machine and are quick where nothing is to do, so none is left

@@ -7,6 +7,7 @@ with `purge`. The program that is running goes last.
 
 import asyncio
 import shutil
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Final
 
@@ -14,6 +15,7 @@ from appliance.base.clock import Clock
 from appliance.base.errors import UnmetError
 from appliance.lifecycle.host import Host
 from appliance.lifecycle.layout import USERS, Layout
+from appliance.lifecycle.operation import operation_lock
 from appliance.lifecycle.progress import Progress
 from appliance.lifecycle.services import UNIT_PATTERNS
 from appliance.lifecycle.steps import Step
@@ -66,9 +68,18 @@ class Uninstaller:
     async def run(self) -> None:
         """Do all steps; a repeated call finishes one that was cut off.
 
-        Raises UnmetError before anything is touched when a place is one of the system's own.
+        Raises UnmetError before anything is touched when a place is one of the system's own, and
+        ConflictError while another operation is at work.
         """
         self._check_places()
+        at_work = operation_lock(self._layout) if self._has_journal() else nullcontext()
+        with at_work:
+            await self._do_all()
+
+    def _has_journal(self) -> bool:
+        return self._layout.journal.is_dir()
+
+    async def _do_all(self) -> None:
         for step in self.steps():
             self._progress.begin(step.name, step.title)
             started = self._clock.monotonic_seconds()

@@ -1,5 +1,6 @@
 """Installing on a real machine: cut off anywhere, finished by installing again, gone at a purge."""
 
+import signal
 from time import monotonic
 
 import pytest
@@ -21,7 +22,7 @@ STEPS = (
     "start",
     "disk",
 )
-KILLED = 137
+KILLED = -signal.SIGKILL
 MACHINE = (
     "find / -xdev \\( -path /proc -o -path /sys -o -path /run -o -path /dev -o -path /tmp"
     " -o -path /root -o -path /var/log -o -path /var/cache -o -path /var/tmp \\) -prune"

@@ -12,8 +12,9 @@ from appliance.lifecycle.install import Installer, PreparedInstall, prepare_inst
 from appliance.lifecycle.journal import Journal, Mark
 from appliance.lifecycle.layout import USERS, Layout, load_layout
 from appliance.lifecycle.manifest import BundleRefusedError, FileEntry, Manifest, encode_manifest
+from appliance.lifecycle.operation import operation_lock
 from appliance.lifecycle.progress import SilentProgress
-from appliance.lifecycle.runner import no_drill
+from appliance.lifecycle.runner import Drill, no_drill
 from appliance.lifecycle.signature import load_key, make_key, public_half, sign
 from appliance.lifecycle.uninstall import Uninstaller
 from tests.support.clocks import FixedClock
@@ -100,6 +101,11 @@ class Site:
             clock=self.clock,
         )
 
+    async def put_in_place(self, drill: Drill = no_drill, **given: object) -> None:
+        """The journalled part of an install, in the folder it needs."""
+        self.base.journal.mkdir(parents=True, exist_ok=True)
+        await self.installer(**given).put_in_place(drill=drill)
+
     def commands(self, tool: str) -> list[tuple[str, ...]]:
         return [command for command in self.host.commands if command[:2] == ("systemctl", tool)]
 
@@ -130,7 +136,7 @@ def assert_whole(site: Site) -> None:
 
 
 async def test_an_installation_is_whole(site: Site) -> None:
-    await site.installer().put_in_place()
+    await site.put_in_place()
     assert_whole(site)
     (started,) = site.commands("start")
     assert "pug-appliance.service" in started
@@ -148,9 +154,9 @@ async def test_a_power_cut_anywhere_is_finished_by_installing_again(
             raise PowerCutError
 
     with pytest.raises(PowerCutError):
-        await site.installer().put_in_place(drill=cut)
+        await site.put_in_place(cut)
     assert Journal.load(site.base.journal) is not None
-    await site.installer().put_in_place()
+    await site.put_in_place()
     assert_whole(site)
 
 
@@ -159,11 +165,11 @@ async def test_every_step_is_in_the_matrix(site: Site) -> None:
 
 
 async def test_nothing_that_exists_is_lost_by_installing_again(site: Site) -> None:
-    await site.installer(port=9000).put_in_place()
+    await site.put_in_place(port=9000)
     secrets = {path.name: path.read_bytes() for path in site.base.secrets.iterdir()}
     config = site.base.config_file.read_bytes()
     (site.base.data_dir / "postgres/18").mkdir()
-    await site.installer().put_in_place()
+    await site.put_in_place()
     assert {path.name: path.read_bytes() for path in site.base.secrets.iterdir()} == secrets
     assert site.base.config_file.read_bytes() == config
     assert b"port = 9000" in config
@@ -173,24 +179,24 @@ async def test_nothing_that_exists_is_lost_by_installing_again(site: Site) -> No
 
 
 async def test_a_changed_configuration_restarts_everything(site: Site) -> None:
-    await site.installer().put_in_place()
+    await site.put_in_place()
     changed = site.base.config_file.read_text().replace("8080", "8081")
     site.base.config_file.write_text(changed)
-    await site.installer().put_in_place()
+    await site.put_in_place()
     assert len(site.commands("stop")) == 1
     assert ":8081" in (site.base.unit_dir / "pug-appliance.socket").read_text()
 
 
 async def test_another_operation_is_not_disturbed(site: Site) -> None:
-    site.base.journal.mkdir(parents=True)
+    site.base.journal.mkdir(parents=True, exist_ok=True)
     Journal.begin(site.base.journal, "upgrade", clock=site.clock)
     with pytest.raises(ConflictError, match="recover"):
-        await site.installer().put_in_place()
+        await site.put_in_place()
 
 
 async def test_the_first_key_is_believed_and_then_no_other(site: Site) -> None:
     assert site.prepare().bundle.first_trust
-    await site.installer().put_in_place()
+    await site.put_in_place()
     assert not site.prepare().bundle.first_trust
     site.make_bundle("1.0.0", key="another")
     with pytest.raises(BundleRefusedError, match="not trusted"):
@@ -207,7 +213,7 @@ async def test_a_pinned_key_is_the_only_one(site: Site) -> None:
 
 
 async def test_an_uninstall_keeps_data_settings_and_accounts(site: Site) -> None:
-    await site.installer().put_in_place()
+    await site.put_in_place()
     await site.uninstaller(purge=False).run()
     assert not site.base.prefix.exists()
     assert not site.base.command.is_symlink()
@@ -215,12 +221,12 @@ async def test_an_uninstall_keeps_data_settings_and_accounts(site: Site) -> None
     assert site.base.config_file.exists()
     assert (site.base.data_dir / "postgres").exists()
     assert set(site.host.users) == set(USERS)
-    await site.installer().put_in_place()
+    await site.put_in_place()
     assert_whole(site)
 
 
 async def test_a_purge_leaves_nothing(site: Site) -> None:
-    await site.installer().put_in_place()
+    await site.put_in_place()
     await site.uninstaller(purge=True).run()
     for path in (site.base.prefix, site.base.config_dir, site.base.data_dir, site.base.command):
         assert not path.exists()
@@ -235,7 +241,7 @@ async def test_half_an_installation_is_taken_away(site: Site, name: str) -> None
             raise PowerCutError
 
     with pytest.raises(PowerCutError):
-        await site.installer().put_in_place(drill=cut)
+        await site.put_in_place(cut)
     uninstaller = site.uninstaller(purge=True)
     for step in uninstaller.steps():
         await step.do()
@@ -243,6 +249,16 @@ async def test_half_an_installation_is_taken_away(site: Site, name: str) -> None
     assert not site.base.prefix.exists()
     assert not site.base.data_dir.exists()
     assert site.host.users == {}
+
+
+async def test_an_operation_at_work_is_not_disturbed(site: Site) -> None:
+    await site.put_in_place()
+    with operation_lock(site.base):
+        with pytest.raises(ConflictError, match="another operation is at work"):
+            await site.installer().run()
+        with pytest.raises(ConflictError, match="another operation is at work"):
+            await site.uninstaller(purge=True).run()
+    assert_whole(site)
 
 
 async def test_folders_of_the_system_are_never_removed(site: Site) -> None:
