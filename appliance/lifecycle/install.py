@@ -214,7 +214,10 @@ class Installer:
         )
 
     async def _trust_keys(self) -> None:
-        keys = {self._bundle.key, *map(parse_public_key, self._bundle.manifest.keys)}
+        keys = [self._bundle.key]
+        if not self._layout.layout_file.exists():
+            keys += map(parse_public_key, self._bundle.manifest.keys)
+        # A repair trusts no key again that was retired meanwhile; upgrades bring fresh ones.
         for key in keys:
             path = self._layout.trusted_keys / f"{key.id}{PUBLIC_SUFFIX}"
             self._host.write(path, f"{key.text}\n".encode(), mode=PUBLIC_FILE)
