@@ -25,7 +25,7 @@ from appliance.engines.postgres_driver import (
     postgres_connection,
 )
 from appliance.lifecycle.doctor.catalogue import examine
-from appliance.lifecycle.doctor.facts import Facts
+from appliance.lifecycle.doctor.facts import Facts, FilesFacts
 from appliance.lifecycle.doctor.gathering.operation import read_metrics
 from appliance.lifecycle.doctor.gathering.probing import in_thread
 from appliance.lifecycle.doctor.gathering.scene import Scene
@@ -77,10 +77,10 @@ async def read_sources(scene: Scene, facts: Facts, days: int) -> AsyncIterator[S
     """Everything, in a fixed order."""
     yield _document("version.json", {"release": RELEASE, "number": RELEASE_NUMBER})
     yield _document("doctor.json", examine(facts))
-    without_settings = {
+    shown: dict[str, object] = {
         name: getattr(facts, name) for name in facts.__struct_fields__ if name != "settings"
     }
-    yield _document("facts.json", without_settings)
+    yield _document("facts.json", shown | {"files": _wrong_files(facts)})
     yield _document("status.json", facts.services)
     yield _document("settings.json", _settings(scene))
     yield _text("metrics.txt", await _tried(lambda: _metrics(scene)))
@@ -133,6 +133,18 @@ def _known_secrets(scene: Scene) -> Iterator[str]:
     except msgspec.DecodeError:
         return
     yield from (value for name, value in keys.items() if name.endswith("_key"))
+
+
+def _wrong_files(facts: Facts) -> FilesFacts | None:
+    """The paths that are not as they should be; a release alone has thousands that are."""
+    if facts.files is None:
+        return None
+    wrong = (
+        one
+        for one in facts.files.paths
+        if not one.found or one.found_mode & ~one.mode or one.owner not in {"", one.found_owner}
+    )
+    return FilesFacts(paths=tuple(wrong), barred=facts.files.barred)
 
 
 def _document(name: str, value: object) -> Source:

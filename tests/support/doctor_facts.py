@@ -46,7 +46,6 @@ from appliance.lifecycle.doctor.facts import (
     TargetFacts,
     UnitFacts,
 )
-from appliance.lifecycle.tls import TlsReport
 from appliance.supervisor.component import ComponentStatus
 from appliance.supervisor.spec import Kind
 from appliance.supervisor.state import State
@@ -133,19 +132,16 @@ def private_file(path: str) -> PathFacts:
     )
 
 
-def report(*, days: int = 200, self_signed: bool = False, problem: str = "") -> TlsReport:
+def certificate(
+    *, days: int = 200, self_signed: bool = False, problem: str = ""
+) -> CertificateFacts:
     """A certificate of the public port."""
-    return TlsReport(
-        path="/etc/pug/tls/server.pem",
-        names=("pug.example",),
-        issuer="CN=Authority",
-        self_signed=self_signed,
-        starts_at=NOW - timedelta(days=10),
+    return CertificateFacts(
+        found=True,
         expires_at=NOW + timedelta(days=days),
         days_left=days,
-        key="ECDSA secp256r1",
-        fingerprint_sha256="00",
-        chain=(),
+        self_signed=self_signed,
+        issuer="CN=Authority",
         problems=(problem,) if problem else (),
     )
 
@@ -235,7 +231,7 @@ def healthy() -> Facts:
             newest_mark_path="/var/lib/pug/logs",
             built_at=NOW - timedelta(days=30),
         ),
-        certificate=CertificateFacts(report=report()),
+        certificate=certificate(),
         queue=QueueFacts(
             streams=(
                 StreamFacts(name="events", messages=5, bytes=500, bytes_max=0, replicas=1),

@@ -11,7 +11,6 @@ from typing import Final
 import msgspec
 
 from appliance.config.model import Settings
-from appliance.lifecycle.tls import TlsReport
 from appliance.supervisor.component import ComponentStatus
 
 LOOPBACK_NAMES: Final = frozenset({"127.0.0.1", "::1", "localhost"})
@@ -222,11 +221,17 @@ class ClockFacts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CertificateFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """The certificate of the public port; both empty for plain HTTP."""
+    """The certificate of the public port; `found` is false for plain HTTP."""
 
-    report: TlsReport | None
+    found: bool
     error: str = ""
     hint: str = ""
+    expires_at: datetime | None = None
+    days_left: int = 0
+    self_signed: bool = False
+    issuer: str = ""
+    names: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()
 
 
 class StreamFacts(msgspec.Struct, frozen=True, kw_only=True):

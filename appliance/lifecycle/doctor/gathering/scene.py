@@ -26,13 +26,13 @@ from appliance.config.endpoints import (
 )
 from appliance.config.folders import Folders
 from appliance.config.load import inspect_settings
-from appliance.config.model import DEFAULT_CONFIG_FILE, Settings, Supervision
+from appliance.config.model import DEFAULT_CONFIG_FILE, Settings, Supervision, TlsMode
 from appliance.config.sources import CONFIG_FILE_VARIABLE, Origin
+from appliance.config.tls import BUNDLE_NAME, tls_folder
 from appliance.lifecycle.doctor.facts import ConfigFacts, Mode, PlaceFacts, Subject, Unseen
 from appliance.lifecycle.doctor.gathering.probing import in_thread
 from appliance.lifecycle.host import Host
 from appliance.lifecycle.layout import Layout, find_prefix, load_layout
-from appliance.lifecycle.tls import installed_files
 from appliance.version import RELEASE, RELEASE_NUMBER
 
 ROOT_ONLY: Final = "only root may look; run it with sudo"
@@ -86,11 +86,21 @@ class Scene:
             return default_ports(self.settings)
 
     async def is_secure(self) -> bool:
-        """Whether the public port speaks HTTPS."""
+        """Whether the public port speaks HTTPS, as far as we may see."""
         try:
-            return await in_thread(lambda: installed_files(self.settings)) is not None
-        except (OSError, ApplianceError):
+            return await in_thread(self.has_certificate)
+        except OSError:
             return False
+
+    def has_certificate(self) -> bool:
+        """Whether there should be a certificate; raises PermissionError where we may not look."""
+        tls = self.settings.tls
+        if tls.mode is TlsMode.OFF:
+            return False
+        if tls.mode is TlsMode.ON or tls.certificate is not None:
+            return True
+        folder = self.layout.tls if self.layout is not None else tls_folder(self.settings)
+        return (folder / BUNDLE_NAME).exists()
 
     async def postgres(self) -> PostgresEndpoint:
         """Where PostgreSQL answers; raises MisconfiguredError without its secret."""

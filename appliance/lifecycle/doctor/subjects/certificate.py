@@ -5,33 +5,28 @@ from typing import Final
 
 from appliance.lifecycle.doctor.check import Check, Verdict, advice, failed, note, ok, warning
 from appliance.lifecycle.doctor.facts import Facts, Mode, Subject
-from appliance.lifecycle.tls import EXPIRY_WARNING_DAYS, TlsReport
 
 _FORWARDED: Final = ("x_forwarded_for", "cf_connecting_ip", "true_client_ip")
 _PEER: Final = ("peer_no_header", "peer_after_rejected_header")
+EXPIRY_WARNING_DAYS: Final = 30
 ADDRESSES_MIN: Final = 20
 """Fewer addresses than that say nothing about how requests arrive."""
 
 
 def judge_certificate(facts: Facts) -> Iterator[Verdict]:
     certificate = facts.certificate
-    if certificate is None:
+    if certificate is None or not certificate.found:
         return
     if certificate.error:
         yield failed(certificate.error, certificate.hint or "see `pug-appliance tls show`")
-    elif certificate.report is not None:
-        yield from _judge_report(certificate.report)
-
-
-def _judge_report(report: TlsReport) -> Iterator[Verdict]:
-    for problem in report.problems:
+    for problem in certificate.problems:
         yield failed(problem, "install a good one: `pug-appliance tls import CERT KEY`")
-    until = f"the certificate is valid until {report.expires_at:%Y-%m-%d}"
-    if report.problems:
+    if certificate.error or certificate.problems or certificate.expires_at is None:
         return
-    if report.days_left <= EXPIRY_WARNING_DAYS:
+    until = f"the certificate is valid until {certificate.expires_at:%Y-%m-%d}"
+    if certificate.days_left <= EXPIRY_WARNING_DAYS:
         yield warning(
-            f"{until}, {report.days_left} days from now",
+            f"{until}, {certificate.days_left} days from now",
             "get a new one, then run `pug-appliance tls import CERT KEY`",
         )
     else:
@@ -42,7 +37,7 @@ def judge_encrypted(facts: Facts) -> Iterator[Verdict]:
     certificate = facts.certificate
     if certificate is None or certificate.error:
         return
-    if certificate.report is not None:
+    if certificate.found:
         yield ok("the public port speaks HTTPS")
     elif facts.exposed:
         yield advice(
@@ -70,15 +65,16 @@ def judge_grpc(facts: Facts) -> Iterator[Verdict]:
 
 
 def judge_self_signed(facts: Facts) -> Iterator[Verdict]:
-    if facts.certificate is None or facts.certificate.report is None:
+    certificate = facts.certificate
+    if certificate is None or certificate.expires_at is None:
         return
-    if facts.certificate.report.self_signed:
+    if certificate.self_signed:
         yield note(
             "the certificate is signed by itself: each client must be told to trust it",
             "get one from the authority of this network, then `pug-appliance tls import`",
         )
     else:
-        yield ok(f"the certificate is signed by {facts.certificate.report.issuer}")
+        yield ok(f"the certificate is signed by {certificate.issuer}")
 
 
 def judge_addresses(facts: Facts) -> Iterator[Verdict]:

@@ -79,7 +79,7 @@ def judge_keys(facts: Facts) -> Iterator[Verdict]:
             "run `pug-appliance signing trust KEY` with the vendor's public key",
         )
     elif not release.bad_keys:
-        yield ok(f"{len(release.trusted_keys)} keys are trusted")
+        yield ok(f"trusted keys: {', '.join(release.trusted_keys)}")
 
 
 def judge_kept(facts: Facts) -> Iterator[Verdict]:
@@ -92,7 +92,7 @@ def judge_kept(facts: Facts) -> Iterator[Verdict]:
             "remove old ones; `pug-appliance releases` shows which are needed",
         )
     else:
-        yield ok(f"{len(release.installed)} releases are kept")
+        yield ok(f"releases kept: {', '.join(release.installed)}")
 
 
 CHECKS: Final = (

@@ -16,6 +16,7 @@ _ALWAYS_ACTIVE: Final = frozenset(
         *("pug-nats.socket", "pug-clickhouse.socket"),
     }
 )
+_IDLE: Final = frozenset({"inactive", "deactivating"})
 _BROKEN: Final = frozenset({State.QUARANTINED, State.FAILED, State.BACKING_OFF, State.STOPPED})
 
 
@@ -86,6 +87,10 @@ def judge_units(facts: Facts) -> Iterator[Verdict]:
     if not units:
         return
     troubled = [verdict for unit in units if (verdict := _judge_unit(unit)) is not None]
+    idle = [unit.name for unit in units if unit.name in _ALWAYS_ACTIVE and unit.active in _IDLE]
+    if idle:
+        start = idle[0] if len(idle) == 1 else "pug.target"
+        troubled.append(failed(f"inactive: {', '.join(idle)}", f"run `systemctl start {start}`"))
     yield from troubled
     if not troubled:
         yield ok(f"systemd has {len(units)} units of ours, and none has failed")
@@ -103,8 +108,6 @@ def _judge_unit(unit: UnitFacts) -> Verdict | None:
         return failed(
             f"{unit.name} has failed ({unit.result})", f"see `journalctl -u {unit.name} -n 50`"
         )
-    if unit.name in _ALWAYS_ACTIVE and unit.active not in {"active", "activating", "reloading"}:
-        return failed(f"{unit.name} is {unit.active}", f"run `systemctl start {unit.name}`")
     if unit.enabled == "disabled":
         return warning(f"{unit.name} is not started at boot", f"run `systemctl enable {unit.name}`")
     if unit.reload_needed:

@@ -10,7 +10,7 @@ from appliance.lifecycle.doctor.catalogue import CHECKS, examine
 from appliance.lifecycle.doctor.check import Check, Severity
 from appliance.lifecycle.doctor.facts import Facts, Listener, Mode, Subject, Unseen
 from appliance.supervisor.state import State
-from tests.support.doctor_facts import GIB, NOW, changed, component, healthy, put, report
+from tests.support.doctor_facts import GIB, NOW, certificate, changed, component, healthy, put
 
 FAILED, WARNING, NOTE = Severity.FAILED, Severity.WARNING, Severity.NOTE
 BY_NAME = {check.name: check for check in CHECKS}
@@ -46,6 +46,7 @@ CASES: list[tuple[str, Severity, dict[str, object]]] = [
     ("units", FAILED, {UNIT + "load": "masked"}),
     ("units", FAILED, {UNIT + "active": "failed", UNIT + "result": "exit-code"}),
     ("units", FAILED, {UNIT + "active": "inactive"}),
+    ("units", FAILED, {UNIT + "active": "inactive", "services__units__0__active": "inactive"}),
     ("units", WARNING, {UNIT + "enabled": "disabled"}),
     ("units", WARNING, {UNIT + "reload_needed": True}),
     ("public-port", FAILED, {"ports__public__error": "Connection refused"}),
@@ -120,12 +121,12 @@ CASES: list[tuple[str, Severity, dict[str, object]]] = [
     ("clock-jump", FAILED, {"clock__newest_mark": NOW + timedelta(hours=2)}),
     ("clock-jump", FAILED, {"clock__built_at": NOW + timedelta(days=1)}),
     ("future-events", WARNING, {"stores__future_events": 3}),
-    ("certificate", FAILED, {"certificate__report": report(problem="it expired")}),
-    ("certificate", FAILED, {"certificate__error": "no certificate", "certificate__report": None}),
-    ("certificate", WARNING, {"certificate__report": report(days=20)}),
-    ("encrypted", WARNING, {"certificate__report": None}),
+    ("certificate", FAILED, {"certificate": certificate(problem="it expired")}),
+    ("certificate", FAILED, {"certificate__error": "no certificate"}),
+    ("certificate", WARNING, {"certificate": certificate(days=20)}),
+    ("encrypted", WARNING, {"certificate__found": False}),
     ("grpc-encrypted", WARNING, {"settings__api__grpc_port": 9090}),
-    ("self-signed", NOTE, {"certificate__report": report(self_signed=True)}),
+    ("self-signed", NOTE, {"certificate": certificate(self_signed=True)}),
     (
         "client-addresses",
         WARNING,
