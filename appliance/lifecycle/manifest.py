@@ -23,6 +23,8 @@ TOTAL_BYTES_MAX: Final = 8 << 30
 MODES: Final = frozenset({"0644", "0755", "0444", "0555"})
 LINK_MODE: Final = "0777"
 
+# Both lie beside the files they describe.
+_RESERVED: Final = ("manifest.json", "manifest.sig")
 _VERSION: Final = re.compile(r"[0-9]{1,6}(\.[0-9]{1,6}){1,3}([-+.][0-9A-Za-z.-]{1,40})?")
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 _GLIBC: Final = re.compile(r"[0-9]{1,3}\.[0-9]{1,3}")
@@ -136,8 +138,12 @@ def _check_header(manifest: Manifest) -> None:
 def _check_files(manifest: Manifest) -> None:
     if len(manifest.files) > FILES_MAX or manifest.total_bytes > TOTAL_BYTES_MAX:
         raise refused("MANIFEST_TOO_LARGE", "the manifest names too many files or bytes")
+    paths = [entry.path for entry in manifest.files]
+    if paths != sorted(paths):
+        raise refused(
+            "MANIFEST_UNSOUND", "the manifest's files are not in the order of their paths"
+        )
     seen: set[str] = set()
-    links: set[str] = set()
     for entry in manifest.files:
         check_path(entry.path)
         folded = unicodedata.normalize("NFKC", entry.path).casefold()
@@ -145,14 +151,15 @@ def _check_files(manifest: Manifest) -> None:
             raise refused("PATH_TWICE", f"the manifest names {entry.path!r} twice")
         seen.add(folded)
         _check_entry(entry)
-        if entry.link:
-            links.add(entry.path)
     folders = {
         str(parent) for entry in manifest.files for parent in PurePosixPath(entry.path).parents
     }
-    inside = (links | {entry.path for entry in manifest.files}) & folders
+    paths = [entry.path for entry in manifest.files]
+    inside = set(paths) & folders
     if inside:
         raise refused("PATH_UNSAFE", f"{min(inside)!r} is a file and a folder at once")
+    if paths != sorted(paths):
+        raise refused("MANIFEST_UNSOUND", "the manifest's files are not in the order of paths")
 
 
 def check_path(path: str) -> None:
@@ -183,8 +190,13 @@ def _check_entry(entry: FileEntry) -> None:
 def _check_link(entry: FileEntry) -> None:
     if entry.sha256 or entry.size or entry.mode != LINK_MODE:
         raise refused("MANIFEST_UNSOUND", f"the link {entry.path!r} has a content")
-    depth = len(PurePosixPath(entry.path).parts) - 1
-    for part in entry.link.split("/"):
-        depth += -1 if part == ".." else 1
-        if part in {"", "."} or depth < 0 or not part.isprintable():
-            raise refused("LINK_UNSAFE", f"{entry.path!r} points to {entry.link!r}")
+    parts = entry.link.split("/")
+    climbs = next((place for place, part in enumerate(parts) if part != ".."), len(parts))
+    # Only at the beginning: behind a name that is a link itself, `..` could lead anywhere.
+    sound = climbs <= entry.path.count("/") and ".." not in parts[climbs:]
+    if not sound or climbs == len(parts):
+        raise refused("LINK_UNSAFE", f"{entry.path!r} points to {entry.link!r}")
+    try:
+        check_path("/".join(parts[climbs:]))
+    except BundleRefusedError as error:
+        raise refused("LINK_UNSAFE", f"{entry.path!r} points to {entry.link!r}") from error

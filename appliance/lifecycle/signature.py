@@ -14,7 +14,7 @@ import msgspec
 from nacl.exceptions import BadSignatureError
 from nacl.signing import SigningKey, VerifyKey
 
-from appliance.base.errors import ConflictError, InvalidInputError
+from appliance.base.errors import ConflictError, InvalidInputError, MisconfiguredError
 from appliance.base.files import PRIVATE_FILE, write_atomic
 from appliance.config.secrets import load_secret_file
 from appliance.lifecycle.manifest import refused
@@ -157,7 +157,16 @@ def verify(content: bytes, signature: bytes, trusted: TrustedKeys) -> PublicKey:
 def load_trusted_keys(folder: Path) -> TrustedKeys:
     """Every `*.pub` of a folder; none when there is no folder.
 
-    Raises InvalidInputError for a file that is no key.
+    Raises MisconfiguredError naming a file that is no key or cannot be read.
     """
-    paths = sorted(folder.glob(f"*{PUBLIC_SUFFIX}"))
-    return TrustedKeys(keys=tuple(parse_public_key(path.read_text("ascii")) for path in paths))
+    found: list[PublicKey] = []
+    for path in sorted(folder.glob(f"*{PUBLIC_SUFFIX}")):
+        try:
+            found.append(parse_public_key(path.read_bytes().decode("ascii", "replace")))
+        except (OSError, InvalidInputError) as error:
+            raise MisconfiguredError(
+                "TRUSTED_KEY_UNREADABLE",
+                f"the trusted key {path} cannot be read",
+                hint="remove the file, or write the key again with `pug-appliance signing trust`",
+            ) from error
+    return TrustedKeys(keys=tuple(found))
