@@ -54,6 +54,8 @@ _MARGIN_SECONDS: Final = 10
 _WATCHDOG_SECONDS: Final = 30
 _OPEN_FILES_MAX: Final = 262144
 _PROXY: Final = "/usr/lib/systemd/systemd-socket-proxyd"
+# A service that fails at once would cost its socket, and with it the port, for ever.
+_NEVER_GIVEN_UP: Final[dict[str, Value]] = {"TriggerLimitIntervalSec": 0}
 _BACKUP_TIME: Final = "*-*-* 02:15:00"
 _RECOVER_CAPABILITIES: Final = (
     "CAP_CHOWN CAP_DAC_OVERRIDE CAP_DAC_READ_SEARCH CAP_FOWNER CAP_FSETID CAP_KILL CAP_SETGID "
@@ -168,6 +170,7 @@ class _Units:
                 "ListenStream": f"{LOOPBACK}:{port}",
                 "Backlog": 1024,
                 "NoDelay": True,
+                **_NEVER_GIVEN_UP,
                 "Service": "pug-nats-proxy.service",
                 **loopback_only(),
             },
@@ -214,6 +217,7 @@ class _Units:
                 "ListenStream": f"{LOOPBACK}:{self._settings.clickhouse.port}",
                 "Backlog": 1024,
                 "NoDelay": True,
+                **_NEVER_GIVEN_UP,
                 **loopback_only(),
             },
         )
@@ -266,6 +270,7 @@ class _Units:
                 "Backlog": 4096,
                 "FreeBind": True,
                 "NoDelay": True,
+                **_NEVER_GIVEN_UP,
             },
         )
 

@@ -171,6 +171,12 @@ def test_settings_reach_the_units() -> None:
     assert "ListenStream=127.0.0.1:18123\n" in units["pug-clickhouse.socket"]
 
 
+def test_no_socket_is_given_up() -> None:
+    """However often its service fails, the port stays."""
+    sockets = [unit["Socket"] for name, unit in UNITS.items() if name.endswith(".socket")]
+    assert [socket["TriggerLimitIntervalSec"] for socket in sockets] == [("0",)] * 3
+
+
 def test_both_public_ports_are_held() -> None:
     """gRPC has a port of its own; whoever takes the sockets finds it as the second one."""
     api = ApiSettings(host="0.0.0.0", port=80, grpc_port=81)
