@@ -15,7 +15,7 @@ import signal
 import socket
 import ssl
 import sys
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 import structlog
@@ -28,6 +28,7 @@ from granian.server.embed import Server
 from litestar.types import ASGIApp
 
 from appliance.api.app import create_app
+from appliance.api.drain import DRAIN_SECONDS, Draining
 from appliance.api.metrics import TLS_EXPIRES
 from appliance.api.ports import Services
 from appliance.base.errors import MisconfiguredError, UnavailableError, UnmetError
@@ -182,16 +183,22 @@ async def serve(
         )
     tls = find_tls(settings)
     app = create_app(services, settings)
-    server = _make_server(app, listener, settings, tls)
+    draining = Draining()
+    server = _make_server(draining.wrap(app), listener, settings, tls)
     port = int(listener.getsockname()[1])
     stopping = asyncio.Event()
+
+    async def leave() -> None:
+        draining.begin(listener)
+        await asyncio.sleep(DRAIN_SECONDS)
+
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
     try:
         async with asyncio.TaskGroup() as group:
             serving = group.create_task(_serve_to_the_end(server, stopping))
-            group.create_task(_stop_in_order(app, grpc, stopping, server))
+            group.create_task(_stop_in_order(app, grpc, stopping, server, leave))
             await _first_answer(listener, serving, secure=tls is not None)
             _settle_collector()
             _log.info("api_ready", port=port, tls=tls is not None)
@@ -247,7 +254,11 @@ async def _serve_to_the_end(server: _Granian, stopping: asyncio.Event) -> None:
 
 
 async def _stop_in_order(
-    app: ASGIApp, grpc: socket.socket | None, stopping: asyncio.Event, server: _Granian
+    app: ASGIApp,
+    grpc: socket.socket | None,
+    stopping: asyncio.Event,
+    server: _Granian,
+    leave: Callable[[], Awaitable[None]],
 ) -> None:
     """Serve gRPC, if asked for, until the stop; then stop Granian, which closes the services."""
     if grpc is not None:
@@ -255,6 +266,7 @@ async def _stop_in_order(
 
         await serve_grpc(app, grpc, stopping)
     await stopping.wait()
+    await leave()
     server.stop()
 
 

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator, Callable, Generator
 from pathlib import Path
 
 import httpx
@@ -245,6 +245,53 @@ def test_socket_outlives_the_process():
         with api_process(listener=listener):
             sender.join(20)
         assert waiting == ["ok"]
+
+
+def test_nobody_is_cut_off_when_one_of_two_leaves():
+    """Clients on kept connections, none of which repeats anything, move to the other server."""
+    failures: list[str] = []
+    answered = 0
+    leaving = threading.Event()
+    done = threading.Event()
+
+    def send(number: int) -> None:
+        nonlocal answered
+        with httpx.Client(base_url=f"http://127.0.0.1:{number}", timeout=20) as client:
+            while not done.is_set():
+                try:
+                    answer = client.post(BATCH_CREATE, headers=JSON, json={"events": [event(1)]})
+                    answer.raise_for_status()
+                except httpx.HTTPError as error:
+                    failures.append(repr(error))
+                answered += leaving.is_set()
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.set_inheritable(True)
+        with api_process(listener=listener) as (port, first):
+            senders = [threading.Thread(target=send, args=(port,)) for _ in range(4)]
+            for sender in senders:
+                sender.start()
+            try:
+                with api_process(listener=listener):
+                    leaving.set()
+                    first.send_signal(signal.SIGTERM)
+                    assert first.wait(10) == 0
+                    before = answered
+                    wait_until(lambda: answered > before + 20)
+                    done.set()
+                    for sender in senders:
+                        sender.join(20)
+            finally:
+                done.set()
+    assert failures == []
+
+
+def wait_until(holds: Callable[[], bool]) -> None:
+    """Until something holds, for at most ten seconds."""
+    end = time.monotonic() + 10
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.01)
 
 
 def test_taken_port():
