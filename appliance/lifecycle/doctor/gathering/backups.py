@@ -13,12 +13,12 @@ import msgspec
 
 from appliance.base.errors import ApplianceError
 from appliance.lifecycle.backup.model import parse_summary
-from appliance.lifecycle.backup.pool import MANIFEST
 from appliance.lifecycle.backup.verdict import load_verdict
 from appliance.lifecycle.doctor.facts import BackupFacts, BackupsFacts, Subject, TargetFacts
 from appliance.lifecycle.doctor.gathering.probing import in_thread
 from appliance.lifecycle.doctor.gathering.scene import ROOT_ONLY, Scene
 
+_MANIFEST: Final = "manifest"
 _BACKUPS_MAX: Final = 1000
 _SUMMARY_BYTES_MAX: Final = 64 << 20
 
@@ -61,7 +61,7 @@ def _look_at_target(scene: Scene, path: Path) -> TargetFacts:
 def _look_at_backup(folder: Path) -> BackupFacts | str | None:
     """A backup, the name of a damaged one, or None for one that was never finished."""
     try:
-        with (folder / MANIFEST).open("rb") as file:
+        with (folder / _MANIFEST).open("rb") as file:
             summary = parse_summary(file.read(_SUMMARY_BYTES_MAX), name=folder.name)
     except (FileNotFoundError, NotADirectoryError):
         return None

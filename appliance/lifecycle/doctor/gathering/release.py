@@ -10,21 +10,10 @@ from typing import Final
 
 import msgspec
 
-from appliance.base.errors import ApplianceError
 from appliance.lifecycle.doctor.facts import ReleaseFacts, Subject
 from appliance.lifecycle.doctor.gathering.probing import in_thread
 from appliance.lifecycle.doctor.gathering.scene import ROOT_ONLY, Scene
-from appliance.lifecycle.layout import MANIFEST_NAME, SIGNATURE_NAME, Layout
-from appliance.lifecycle.manifest import FileEntry, decode_manifest
-from appliance.lifecycle.release_tree import difference
-from appliance.lifecycle.signature import (
-    KEY_ID_LENGTH,
-    PUBLIC_SUFFIX,
-    PublicKey,
-    TrustedKeys,
-    parse_public_key,
-    verify,
-)
+from appliance.lifecycle.layout import MANIFEST_NAME, Layout
 
 
 class _Operation(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,17 +25,7 @@ class _Dated(msgspec.Struct, frozen=True, kw_only=True):
     source_date: int = 0
 
 
-_SAMPLE_BYTES_MAX: Final = 64 << 20
-_PROGRAM: Final = "0755"
 _UNREADABLE: Final = _Operation(kind="unknown")
-
-
-class _Signed(msgspec.Struct, frozen=True, kw_only=True):
-    key: str = ""
-    error: str = ""
-    bad_keys: tuple[str, ...] = ()
-    differing: tuple[str, ...] = ()
-    compared: int = 0
 
 
 async def gather_release(scene: Scene) -> ReleaseFacts:
@@ -60,7 +39,10 @@ async def gather_release(scene: Scene) -> ReleaseFacts:
 def _look(scene: Scene, layout: Layout) -> ReleaseFacts:
     operation = _open_operation(scene, layout)
     version, problem = _current(layout)
-    signed = _signature(layout)
+    # Late, because a doctor must not need a cryptography library to look at everything else.
+    from appliance.lifecycle.doctor.gathering.signature import look_at_signature  # noqa: PLC0415
+
+    signed = look_at_signature(layout)
     return ReleaseFacts(
         version=version,
         previous=_link(layout.previous),
@@ -76,53 +58,6 @@ def _look(scene: Scene, layout: Layout) -> ReleaseFacts:
         differing=signed.differing,
         compared=signed.compared,
     )
-
-
-def _signature(layout: Layout) -> _Signed:
-    """Who signed the manifest of the release in use, and whether a sample of it is untouched."""
-    keys, bad = _keys(layout.trusted_keys)
-    folder = layout.current.resolve()
-    try:
-        content = (folder / MANIFEST_NAME).read_bytes()
-        key = verify(content, (folder / SIGNATURE_NAME).read_bytes(), TrustedKeys(keys=keys))
-        manifest = decode_manifest(content)
-    except OSError as error:
-        return _Signed(error=f"{MANIFEST_NAME}: {error.strerror}", bad_keys=bad)
-    except ApplianceError as error:
-        return _Signed(error=error.message, bad_keys=bad)
-    sample = choose_sample(manifest.files)
-    return _Signed(
-        key=key.id[:KEY_ID_LENGTH],
-        bad_keys=bad,
-        compared=len(sample),
-        differing=tuple(
-            entry.path for entry in sample if difference(folder / entry.path, entry) is not None
-        ),
-    )
-
-
-def choose_sample(files: tuple[FileEntry, ...]) -> tuple[FileEntry, ...]:
-    """Files whose hashing fits into seconds: small ones first, programs and libraries before."""
-    by_weight = sorted(files, key=lambda entry: (entry.mode != _PROGRAM, entry.size))
-    chosen: list[FileEntry] = []
-    room = _SAMPLE_BYTES_MAX
-    for entry in by_weight:
-        if entry.size <= room:
-            chosen.append(entry)
-            room -= entry.size
-    return tuple(chosen)
-
-
-def _keys(folder: Path) -> tuple[tuple[PublicKey, ...], tuple[str, ...]]:
-    """The trusted keys, and the names of files that are none."""
-    keys: list[PublicKey] = []
-    bad: list[str] = []
-    for path in sorted(folder.glob(f"*{PUBLIC_SUFFIX}")):
-        try:
-            keys.append(parse_public_key(path.read_text("ascii")))
-        except (OSError, UnicodeDecodeError, ApplianceError):
-            bad.append(path.name)
-    return tuple(keys), tuple(bad)
 
 
 def _open_operation(scene: Scene, layout: Layout) -> _Operation:

@@ -18,7 +18,7 @@ from appliance.lifecycle.doctor.gathering.machine import (
     parse_meminfo,
 )
 from appliance.lifecycle.doctor.gathering.queue import parse_instant
-from appliance.lifecycle.doctor.gathering.release import choose_sample, gather_release
+from appliance.lifecycle.doctor.gathering.release import gather_release
 from appliance.lifecycle.doctor.gathering.run import gather
 from appliance.lifecycle.doctor.gathering.scene import Scene, Wanted, find_scene
 from appliance.lifecycle.doctor.gathering.services import (
@@ -26,6 +26,7 @@ from appliance.lifecycle.doctor.gathering.services import (
     parse_exposures,
     parse_unit,
 )
+from appliance.lifecycle.doctor.gathering.signature import choose_sample
 from appliance.lifecycle.host import CommandResult
 from appliance.lifecycle.layout import Layout
 from appliance.lifecycle.manifest import encode_manifest
