@@ -273,6 +273,7 @@ def healthy() -> Facts:
                 ),
             ),
             first_use=NOW - timedelta(days=100),
+            restore_points=1,
         ),
         release=ReleaseFacts(
             version="1.0.0",

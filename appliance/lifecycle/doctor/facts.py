@@ -308,9 +308,11 @@ class TargetFacts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class BackupsFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything that could be restored."""
+    """Everything that could be restored; restore points lie beside the live data."""
 
     targets: tuple[TargetFacts, ...]
+    restore_points: int = 0
+    restore_points_damaged: tuple[str, ...] = ()
     first_use: datetime | None = None
     passphrase_problem: str = ""
 

@@ -12,13 +12,15 @@ from typing import Final
 import msgspec
 
 from appliance.base.errors import ApplianceError
-from appliance.lifecycle.backup.model import parse_summary
+from appliance.lifecycle.backup.model import Manifest, parse_summary
 from appliance.lifecycle.backup.verdict import load_verdict
 from appliance.lifecycle.doctor.facts import BackupFacts, BackupsFacts, Subject, TargetFacts
 from appliance.lifecycle.doctor.gathering.probing import in_thread
 from appliance.lifecycle.doctor.gathering.scene import ROOT_ONLY, Scene
 
 _MANIFEST: Final = "manifest"
+_POINTS: Final = "restore-points"
+_POINT: Final = "point.json"
 _BACKUPS_MAX: Final = 1000
 _SUMMARY_BYTES_MAX: Final = 64 << 20
 
@@ -31,11 +33,28 @@ async def gather_backups(scene: Scene) -> BackupsFacts:
 def _look(scene: Scene) -> BackupsFacts:
     folders = scene.folders
     targets = scene.settings.backup.targets or (folders.backups,)
+    points = dict(_restore_points(scene))
     return BackupsFacts(
+        restore_points=sum(points.values()),
+        restore_points_damaged=tuple(name for name, whole in points.items() if not whole),
         targets=tuple(_look_at_target(scene, path) for path in targets),
         first_use=_first_use(folders.root),
         passphrase_problem=_passphrase_problem(scene),
     )
+
+
+def _restore_points(scene: Scene) -> Iterator[tuple[str, bool]]:
+    """The restore points, and whether each can be read."""
+    try:
+        paths = sorted(scene.folders.backups.glob(f"{_POINTS}/*/{_POINT}"))
+    except OSError:
+        return
+    for path in paths:
+        try:
+            msgspec.json.decode(path.read_bytes(), type=Manifest)
+            yield path.parent.name, True
+        except (OSError, msgspec.DecodeError):
+            yield path.parent.name, False
 
 
 def _look_at_target(scene: Scene, path: Path) -> TargetFacts:

@@ -134,6 +134,25 @@ def judge_sealed(facts: Facts) -> Iterator[Verdict]:
         yield ok("backups that leave this disk are encrypted")
 
 
+def judge_points(facts: Facts) -> Iterator[Verdict]:
+    """What `rollback` goes back to when the schema has moved on."""
+    if facts.backups is None or facts.place.mode is not Mode.INSTALLED:
+        return
+    for name in facts.backups.restore_points_damaged:
+        yield warning(
+            f"the restore point {name} cannot be read",
+            "make another: `pug-appliance backup restore-point create`",
+        )
+    previous = facts.release.previous if facts.release is not None else ""
+    if previous and not facts.backups.restore_points:
+        yield note(
+            f"there is no restore point to roll back to {previous} with",
+            "the next upgrade makes one; until then `backup restore` leads back",
+        )
+    elif not facts.backups.restore_points_damaged:
+        yield ok(f"restore points: {facts.backups.restore_points}")
+
+
 def _all(facts: Facts) -> list[BackupFacts]:
     targets = facts.backups.targets if facts.backups is not None else ()
     return [one for target in targets for one in target.backups]
@@ -179,5 +198,11 @@ CHECKS: Final = (
         subject=Subject.BACKUPS,
         question="Are backups that leave this disk encrypted?",
         judge=judge_sealed,
+    ),
+    Check(
+        name="restore-points",
+        subject=Subject.BACKUPS,
+        question="Is there a restore point for a rollback?",
+        judge=judge_points,
     ),
 )

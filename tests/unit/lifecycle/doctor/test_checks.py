@@ -174,6 +174,8 @@ CASES: list[tuple[str, Severity, dict[str, object]]] = [
     ("backup-targets", FAILED, {"backups__targets__0__missing": True}),
     ("backup-targets", FAILED, {"backups__passphrase_problem": "/root/phrase is empty"}),
     ("backup-sealed", NOTE, {BACKUP + "encrypted": False}),
+    ("restore-points", NOTE, {"backups__restore_points": 0}),
+    ("restore-points", WARNING, {"backups__restore_points_damaged": ("20260509T020000Z",)}),
     ("release", FAILED, {"release__current_problem": "/opt/pug/current is no link"}),
     ("operation", FAILED, {"release__open_operation": "upgrade"}),
     ("operation", WARNING, {"release__staged": ("1.1.0",)}),
