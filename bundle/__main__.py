@@ -2,37 +2,53 @@
 
 import argparse
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
+from typing import Final
 
+from appliance.lifecycle.delta import delta_name
+from appliance.lifecycle.manifest import encode_manifest
 from appliance.lifecycle.signature import load_key, public_half, sign
 from bundle.archive import write_tarball
-from bundle.contents import release_entries
-from bundle.declare import (
-    development_key,
-    glibc_floor,
-    manifest,
-)
+from bundle.bill import bill_of_materials
+from bundle.components import licence_entries
+from bundle.contents import embedded_components, release_entries
+from bundle.declare import development_key, glibc_floor, manifest
+from bundle.delta import delta_entries, read_base
 from bundle.freeze import freeze
-from bundle.places import ENGINE_PACKAGES, MANIFEST, REPOSITORY, SIGNATURE, Entry, bundle_name
-from bundle.source import stage_source
+from bundle.official import official_clickhouse
+from bundle.owners import APPLIANCE
+from bundle.places import (
+    ARCHITECTURE,
+    BILL,
+    ENGINE_PACKAGES,
+    MANIFEST,
+    REPOSITORY,
+    SIGNATURE,
+    Entry,
+    bundle_name,
+)
+from bundle.source import Source, stage_source
+
+_DEVELOPMENT_KEY: Final = "development.key"
+_STARTED: Final = time.monotonic()
+_USAGE: Final = 2
 
 
 def main() -> int:
     """Make one bundle and say where it is."""
     options = _options()
-    started = time.monotonic()
     output: Path = options.output.resolve()
     output.mkdir(parents=True, exist_ok=True)
     date = _source_date()
-    build = REPOSITORY / "build"
-    build.mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="bundle-", dir=build) as scratch:
-        work = Path(scratch)
+    with _scratch() as work:
         source = stage_source(
             work / "source",
             overlay=options.overlay,
@@ -40,50 +56,92 @@ def main() -> int:
             release=options.release,
         )
         say(f"freezing {source.version} (release {source.release})")
-        frozen = freeze(source, work, date=date)
-        say(f"  {time.monotonic() - started:.1f} s; gathering")
-        entries = release_entries(source, frozen)
-        glibc = glibc_floor(entries, scratch=work / "elf")
-        if options.key:
-            key = load_key(options.key)
-        else:
-            key = development_key(output / "development.key")
-            say(f"  signed with a development key, {output / 'development.key'}: not for users")
+        entries = _gather(source, work, options, date=date)
+        say("signing")
+        key_file = options.key or output / _DEVELOPMENT_KEY
+        key = load_key(key_file) if options.key else development_key(key_file)
+        if not options.key:
+            say(f"  with a development key, {key_file}: good for tests, not for users")
         declared = manifest(
             source,
             entries,
             engines={name: metadata.version(package) for name, package in ENGINE_PACKAGES.items()},
-            glibc=glibc,
+            glibc=glibc_floor(entries, scratch=work / "elf"),
             date=date,
             keys=[public_half(key).text],
         )
-        entries = [
-            Entry(path=MANIFEST, component="pug-appliance", content=declared),
-            Entry(path=SIGNATURE, component="pug-appliance", content=sign(key, declared)),
-            *entries,
+        content = encode_manifest(declared)
+        sealed = [
+            Entry(path=MANIFEST, component=APPLIANCE, content=content),
+            Entry(path=SIGNATURE, component=APPLIANCE, content=sign(key, content)),
         ]
-        name = bundle_name(source.version)
+        files, name = entries, bundle_name(source.version)
+        if options.base is not None:
+            say("comparing")
+            base = read_base(options.base, declared.files)
+            described, files = delta_entries(base, entries)
+            sealed.append(described)
+            name = delta_name(source.version, base.manifest.version, ARCHITECTURE)
         target = output / f"{name}.tar.gz"
-        say(f"  {time.monotonic() - started:.1f} s; packing {len(entries)} files, glibc {glibc}")
-        write_tarball(target, name, entries, cache=output / ".cache")
-    size = target.stat().st_size / 1e6
-    say(f"{target}: {size:.1f} MB after {time.monotonic() - started:.1f} s")
+        say(f"packing {len(files)} files of {len(entries)}; glibc {declared.glibc} or newer")
+        cache = REPOSITORY / "dist" / ".cache"
+        write_tarball(target, name, sealed=sealed, files=files, cache=cache)
+    say(f"done: {target.stat().st_size / 1e6:.1f} MB")
+    print(target)
     return 0
 
 
+def _gather(source: Source, work: Path, options: argparse.Namespace, *, date: int) -> list[Entry]:
+    """Every file of the release except the manifest and its signature."""
+    frozen = freeze(source, work, date=date)
+    say("gathering")
+    entries = release_entries(source, frozen)
+    if options.official_clickhouse is not None:
+        entries += official_clickhouse(options.official_clickhouse, options.checksum, work)
+    embedded = embedded_components(source, frozen)
+    entries += licence_entries(sorted({entry.component for entry in entries} | set(embedded)))
+    entries.sort(key=lambda entry: entry.path)
+    bill = bill_of_materials(source, entries, embedded, date=date)
+    entries.append(Entry(path=BILL, component=APPLIANCE, content=bill))
+    return sorted(entries, key=lambda entry: entry.path)
+
+
 def say(text: str) -> None:
-    """Tell the person at the terminal."""
-    print(text, file=sys.stderr, flush=True)
+    """Tell the person at the terminal what is done now, and for how long we are at it."""
+    print(f"{time.monotonic() - _STARTED:6.1f} s  {text}", file=sys.stderr, flush=True)
+
+
+@contextmanager
+def _scratch() -> Iterator[Path]:
+    build = REPOSITORY / "build"
+    build.mkdir(exist_ok=True)
+    work = Path(tempfile.mkdtemp(prefix="bundle-", dir=build))
+    try:
+        yield work
+    except RuntimeError:
+        # PyInstaller's log is wanted then.
+        raise
+    except BaseException:
+        shutil.rmtree(work, ignore_errors=True)
+        raise
+    shutil.rmtree(work, ignore_errors=True)
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="scripts/bundle", description=__doc__)
     parser.add_argument("--output", type=Path, default=REPOSITORY / "dist")
-    parser.add_argument("--key", type=Path, help="the Ed25519 signing key (base64)")
+    parser.add_argument("--key", type=Path, help="the Ed25519 signing key (base64, mode 0600)")
     parser.add_argument("--version", help="another version than appliance/version.py says")
     parser.add_argument("--release", type=int, help="another release number")
+    parser.add_argument("--from", dest="base", type=Path, help="make a delta from this bundle")
     parser.add_argument("--overlay", type=Path, help="files laid over the source before freezing")
-    return parser.parse_args()
+    parser.add_argument("--offline", action="store_true", help="use only wheels that lie here")
+    parser.add_argument("--official-clickhouse", type=Path, help="a ClickHouse server tarball")
+    parser.add_argument("--checksum", help="the SHA-256 of that tarball")
+    options = parser.parse_args()
+    if (options.official_clickhouse is None) != (options.checksum is None):
+        parser.exit(_USAGE, "scripts/bundle: --official-clickhouse and --checksum go together\n")
+    return options
 
 
 def _source_date() -> int:

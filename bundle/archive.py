@@ -27,19 +27,22 @@ from bundle.places import Entry
 
 _LEVEL: Final = 6
 _PIECE_BYTES: Final = 4 << 20
-_WINDOW_BYTES: Final = 32 << 10
 _RAW_DEFLATE: Final = -zlib.MAX_WBITS
-_SEALS: Final = 2
 _THREADS: Final = 2
 _AHEAD: Final = 8
 
 
-def write_tarball(target: Path, folder: str, entries: Sequence[Entry], *, cache: Path) -> None:
-    """Write `target` with the entries below `folder`; `cache` keeps deflated pieces."""
+def write_tarball(
+    target: Path, folder: str, *, sealed: Sequence[Entry], files: Sequence[Entry], cache: Path
+) -> None:
+    """Write `target` with what a reader wants first, then the folders, then the files.
+
+    `cache` keeps deflated pieces.
+    """
     cache.mkdir(parents=True, exist_ok=True)
     beside = target.with_name(f".{target.name}.writing")
     with beside.open("wb") as output:
-        deflate(_tar(folder, entries), output, cache=cache)
+        deflate(_tar(folder, sealed, files), output, cache=cache)
     beside.replace(target)
 
 
@@ -74,17 +77,14 @@ def _deflated(piece: bytes, cache: Path) -> bytes:
     return result
 
 
-def _tar(folder: str, entries: Sequence[Entry]) -> Iterator[bytes]:
-    """The tar stream in pieces whose borders do not depend on what came before a large file.
-
-    The first two entries are the manifest and its signature, which a reader wants to see first.
-    """
+def _tar(folder: str, sealed: Sequence[Entry], files: Sequence[Entry]) -> Iterator[bytes]:
+    """The tar stream in pieces whose borders do not depend on what came before a large file."""
     gathered = bytearray(folder_header(folder))
-    for index, entry in enumerate(entries):
-        if index == _SEALS:
+    for index, entry in enumerate((*sealed, *files)):
+        if index == len(sealed):
             gathered += b"".join(
                 folder_header(f"{folder}/{name}")
-                for name in folders_inside(one.path for one in entries)
+                for name in folders_inside(one.path for one in files)
             )
         name = f"{folder}/{entry.path}"
         if entry.link is not None:

@@ -13,10 +13,13 @@ from typing import Final
 
 from bundle.elf import is_elf, with_search_path
 from bundle.freeze import Frozen
-from bundle.owners import APPLIANCE, PYTHON, owner
+from bundle.owners import APPLIANCE, BOOTLOADER, PYTHON, owner
 from bundle.places import CONTENTS, LINK_MODE, PRODUCT, PROGRAM_MODE, Entry
 from bundle.source import Source
+from bundle.strip import without_debug
 
+# The engine of half a gigabyte comes stripped; reading it to find that out takes a second.
+_STRIPPED_BYTES_MAX: Final = 256 << 20
 _ENGINE_LIBRARIES: Final = "$ORIGIN/../lib"
 _POSTGRES_PROGRAMS: Final = (
     "initdb",
@@ -108,6 +111,15 @@ def release_entries(source: Source, frozen: Frozen) -> list[Entry]:
     return [taken[path] for path in sorted(taken)]
 
 
+def embedded_components(source: Source, frozen: Frozen) -> list[str]:
+    """The components whose modules are inside the executable."""
+    found = {PYTHON, BOOTLOADER}
+    for _, path, _ in frozen.pure:
+        if path and path != "-" and not Path(path).is_relative_to(source.folder):
+            found.add(owner(Path(path)))
+    return sorted(found)
+
+
 def _frozen_files(source: Source, frozen: Frozen) -> Iterator[Entry]:
     for target, found, kind in frozen.files:
         if kind == "DEPENDENCY" or _matches(target, _UNWANTED):
@@ -117,7 +129,17 @@ def _frozen_files(source: Source, frozen: Frozen) -> Iterator[Entry]:
             component = _link_owner(target, found, frozen)
             yield Entry(path=path, component=component, mode=LINK_MODE, link=found)
             continue
-        yield Entry(path=path, component=_owner(Path(found), source), source=Path(found))
+        yield _slim(path, Path(found), _owner(Path(found), source))
+
+
+def _slim(path: str, found: Path, component: str) -> Entry:
+    """A frozen file, without the debug symbols of a library."""
+    if found.stat().st_size <= _STRIPPED_BYTES_MAX and is_elf(found):
+        content = found.read_bytes()
+        slim = without_debug(content)
+        if slim != content:
+            return Entry(path=path, component=component, source=found, content=slim)
+    return Entry(path=path, component=component, source=found)
 
 
 def _owner(found: Path, source: Source) -> str:
@@ -172,10 +194,12 @@ def _nats() -> Iterator[Entry]:
 def _engine_file(path: str, source: Path, *, mode: int = 0o644) -> Entry:
     """An engine's file, its libraries looked for in the release instead of where it was built."""
     content = source.read_bytes()
-    changed = with_search_path(content, _ENGINE_LIBRARIES) if is_elf(source) else content
+    changed = content
+    if is_elf(source):
+        changed = without_debug(with_search_path(content, _ENGINE_LIBRARIES))
     if changed == content:
         return Entry(path=path, component=owner(source), mode=mode, source=source)
-    return Entry(path=path, component=owner(source), mode=mode, content=changed)
+    return Entry(path=path, component=owner(source), mode=mode, source=source, content=changed)
 
 
 def _host_library(name: str) -> Path:

@@ -12,7 +12,7 @@ from typing import Final
 
 from nacl.signing import SigningKey
 
-from appliance.lifecycle.manifest import FORMAT, PRODUCT, FileEntry, Manifest, encode_manifest
+from appliance.lifecycle.manifest import FORMAT, PRODUCT, FileEntry, Manifest
 from appliance.lifecycle.signature import load_key, make_key
 from bundle.elf import glibc_needed, is_elf
 from bundle.places import ARCHITECTURE, Entry
@@ -58,25 +58,23 @@ def manifest(
     glibc: str,
     date: int,
     keys: Sequence[str],
-) -> bytes:
-    """The canonical bytes of manifest.json."""
+) -> Manifest:
+    """What the release declares."""
     schema = newest_migrations(source.folder)
-    return encode_manifest(
-        Manifest(
-            format=FORMAT,
-            product=PRODUCT,
-            version=source.version,
-            release=source.release,
-            architecture=ARCHITECTURE,
-            glibc=glibc,
-            upgrades_from=1,
-            schema=schema,
-            schema_compatible=dict.fromkeys(schema, 1),
-            engines=engines,
-            source_date=date,
-            keys=tuple(keys),
-            files=tuple(map(_described, entries)),
-        )
+    return Manifest(
+        format=FORMAT,
+        product=PRODUCT,
+        version=source.version,
+        release=source.release,
+        architecture=ARCHITECTURE,
+        glibc=glibc,
+        upgrades_from=1,
+        schema=schema,
+        schema_compatible=dict.fromkeys(schema, 1),
+        engines=engines,
+        source_date=date,
+        keys=tuple(keys),
+        files=tuple(map(_described, entries)),
     )
 
 

@@ -31,7 +31,8 @@ LINK_MODE: Final = 0o777
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
     """One file or symbolic link of a release.
 
-    Exactly one of `source` (a file of the build machine), `content` and `link` is set.
+    A file has a `source` on the build machine, or a `content`, or both when it was changed; a link
+    has neither.
     """
 
     path: str
