@@ -9,7 +9,6 @@ files is `staging.py`, and deltas are `delta.py`.
 import hashlib
 import threading
 from collections.abc import Callable
-from pathlib import Path
 from typing import Final, Protocol
 
 import msgspec
@@ -20,7 +19,6 @@ from appliance.lifecycle.archive import (
     folder_header,
     folders_inside,
     link_header,
-    open_archive,
     padding_bytes,
 )
 from appliance.lifecycle.layout import MANIFEST_NAME, SIGNATURE_NAME
@@ -31,7 +29,7 @@ from appliance.lifecycle.manifest import (
     decode_manifest,
     refused,
 )
-from appliance.lifecycle.progress import Progress, SilentProgress
+from appliance.lifecycle.progress import Progress
 from appliance.lifecycle.signature import PublicKey, TrustedKeys, verify
 
 DELTA_NAME: Final = "delta.json"
@@ -40,6 +38,7 @@ SBOM_NAME: Final = "sbom.cdx.json"
 _SIGNATURE_BYTES_MAX: Final = 4096
 _CHUNK_BYTES: Final = 1 << 18
 _TOP_BYTES: Final = 100
+_TOLD_BYTES: Final = 4 << 20
 
 
 class Machine(msgspec.Struct, frozen=True, kw_only=True):
@@ -175,19 +174,37 @@ def read_files(
     files = head.manifest.files
     for folder in folders_inside(entry.path for entry in files):
         reader.expect(folder_header(f"{head.folder}/{folder}"), what=f"the folder {folder}")
-    total = head.manifest.total_bytes
-    done = 0
+    meter = Meter(head.manifest.total_bytes, progress, stop)
+
+    def feed(chunk: bytes) -> None:
+        sink.feed(chunk)
+        meter.add(len(chunk))
+
     for entry in files:
-        if stop is not None and stop.is_set():
-            raise StoppedError
         expect_entry(reader, head.folder, entry)
         sink.begin(entry)
         if not entry.link:
-            take_content(reader, entry, sink.feed)
+            take_content(reader, entry, feed)
         sink.end(entry)
-        done += entry.size
-        progress.amount(done, total)
     reader.end()
+
+
+class Meter:
+    """Tells how far a reading is, also inside a large file, and ends one nobody waits for."""
+
+    def __init__(self, total: int, progress: Progress, stop: threading.Event | None) -> None:
+        self._total = total
+        self._progress = progress
+        self._stop = stop
+        self._done = 0
+
+    def add(self, count: int) -> None:
+        """So many bytes more; raises StoppedError when `stop` is set."""
+        if self._stop is not None and self._stop.is_set():
+            raise StoppedError
+        before, self._done = self._done, self._done + count
+        if before // _TOLD_BYTES != self._done // _TOLD_BYTES or self._done == self._total:
+            self._progress.amount(self._done, self._total)
 
 
 def expect_entry(reader: ArchiveReader, top: str, entry: FileEntry) -> None:
@@ -212,36 +229,3 @@ def take_content(reader: ArchiveReader, entry: FileEntry, feed: Callable[[bytes]
     reader.expect(bytes(padding_bytes(entry.size)), what=f"the end of {entry.path}")
     if digest.hexdigest() != entry.sha256:
         raise refused("FILE_ALTERED", f"{entry.path} is not as the signed manifest says")
-
-
-class _Reading:
-    """Takes nothing, but keeps the software bill of materials."""
-
-    def __init__(self) -> None:
-        self.bill = bytearray()
-        self._keeping = False
-
-    def begin(self, entry: FileEntry) -> None:
-        self._keeping = entry.path == SBOM_NAME
-
-    def feed(self, chunk: bytes) -> None:
-        if self._keeping:
-            self.bill += chunk
-
-    def end(self, entry: FileEntry) -> None:
-        del entry
-
-
-def verify_bundle(
-    path: Path, *, trusted: TrustedKeys | None, progress: Progress | None = None
-) -> tuple[Head, bytes]:
-    """Check a whole bundle without writing anything; its head and its bill of materials.
-
-    Raises BundleRefusedError. For a delta only the head and what it carries are checked.
-    """
-    with open_archive(path) as file:
-        reader = ArchiveReader(file)
-        head = read_head(reader, trusted)
-        sink = _Reading()
-        read_files(reader, head, sink, progress=progress or SilentProgress())
-    return head, bytes(sink.bill)

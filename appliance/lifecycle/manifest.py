@@ -138,12 +138,7 @@ def _check_header(manifest: Manifest) -> None:
 def _check_files(manifest: Manifest) -> None:
     if len(manifest.files) > FILES_MAX or manifest.total_bytes > TOTAL_BYTES_MAX:
         raise refused("MANIFEST_TOO_LARGE", "the manifest names too many files or bytes")
-    paths = [entry.path for entry in manifest.files]
-    if paths != sorted(paths):
-        raise refused(
-            "MANIFEST_UNSOUND", "the manifest's files are not in the order of their paths"
-        )
-    seen: set[str] = set()
+    seen = set(_RESERVED)
     for entry in manifest.files:
         check_path(entry.path)
         folded = unicodedata.normalize("NFKC", entry.path).casefold()

@@ -95,12 +95,13 @@ async def copy_release(
 async def flush_release(target: Path) -> None:
     """Have a release on disk with one call; a flush of each file takes many times longer."""
     try:
-        await asyncio.to_thread(_flush_file_system, target)
+        await asyncio.to_thread(flush_file_system, target)
     except OSError as error:
         raise unwritable(target, error) from error
 
 
-def _flush_file_system(path: Path) -> None:
+def flush_file_system(path: Path) -> None:
+    """Have everything on disk that was written to the file system of a folder; blocks."""
     library = ctypes.CDLL(None, use_errno=True)
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:

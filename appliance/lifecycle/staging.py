@@ -5,7 +5,6 @@ next attempt empties it first.
 """
 
 import asyncio
-import os
 import shutil
 import threading
 from pathlib import Path
@@ -18,6 +17,7 @@ from appliance.lifecycle.bundle import Machine, judge, read_files, read_head
 from appliance.lifecycle.delta import apply_delta, is_delta
 from appliance.lifecycle.manifest import Manifest
 from appliance.lifecycle.progress import Progress
+from appliance.lifecycle.release_copy import flush_file_system
 from appliance.lifecycle.release_tree import NOTHING_KNOWN, known_files
 from appliance.lifecycle.release_writer import ReleaseWriter
 from appliance.lifecycle.signature import PublicKey, TrustedKeys
@@ -80,7 +80,7 @@ def _stage(
             else:
                 read_files(reader, head, writer, progress=progress, stop=stop)
             writer.seal(head)
-            os.sync()
+            flush_file_system(target)
         except OSError as error:
             raise unwritable(target, error) from error
         finally:

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from appliance.lifecycle.archive import END, file_header, folder_header, link_header
-from appliance.lifecycle.bundle import Machine, verify_bundle
+from appliance.lifecycle.bundle import Machine
+from appliance.lifecycle.inspection import verify_bundle
 from appliance.lifecycle.manifest import BundleRefusedError, FileEntry
 from appliance.lifecycle.release_tree import Kind, load_manifest, verify_tree
 from tests.support.bundles import (
@@ -215,9 +216,30 @@ async def test_a_delta_on_a_damaged_base_is_refused(box: Box) -> None:
 def test_verifying_writes_nothing_and_finds_the_bill(tmp_path: Path) -> None:
     path = write_bundle(tmp_path, tar_of(manifest_of()))
     before = tree_of(tmp_path)
-    head, bill = verify_bundle(path, trusted=TRUSTED)
-    assert (head.manifest.version, bill) == ("0.1.0", FILES["sbom.cdx.json"])
+    found = verify_bundle(path, trusted=TRUSTED)
+    assert (found.head.manifest.version, found.bill) == ("0.1.0", FILES["sbom.cdx.json"])
+    assert found.complete
     assert tree_of(tmp_path) == before
+
+
+@pytest.mark.parametrize("patched", [frozenset[str](), frozenset({"pug-appliance"})])
+async def test_a_delta_is_checked_with_and_without_its_base(
+    box: Box, tmp_path: Path, patched: frozenset[str]
+) -> None:
+    installed = await box.install()
+    second = manifest_of(CHANGED, version="0.2.0", release=2)
+    tar = delta_tar_of(second, CHANGED, base=manifest_of(), base_files=FILES, patched=patched)
+    path = write_bundle(tmp_path, tar)
+    before = tree_of(tmp_path)
+    assert verify_bundle(path, trusted=TRUSTED, base=installed).complete
+    found = verify_bundle(path, trusted=TRUSTED)
+    assert not found.complete
+    assert found.delta is not None
+    assert [one.path for one in found.delta.changes] == ["docs/new.md", "pug-appliance"]
+    assert tree_of(tmp_path) == before
+    write_bundle(tmp_path, tar.replace(b"news", b"gnus"))
+    with pytest.raises(BundleRefusedError):
+        verify_bundle(path, trusted=TRUSTED)
 
 
 async def test_every_difference_of_a_tree_is_named(box: Box) -> None:
