@@ -31,6 +31,7 @@ _SECONDS_OF_YEAR: Final = 365 * 86400
 _NETWORK_KINDS: Final = frozenset({"nfs", "nfs4", "cifs", "smb3", "9p", "fuse.sshfs", "glusterfs"})
 _VOLATILE_KINDS: Final = frozenset({"tmpfs", "ramfs"})
 _PRIVATE_UMASK: Final = 0o077
+_OUR_OWNERS: Final = ("(systemd)", "(systemd-", "(pug-")
 
 
 class Severity(StrEnum):
@@ -235,8 +236,10 @@ def _judge_space(place: FileSystemFacts, needed: int, option: str) -> Iterator[P
 
 
 def _judge_port(port: PortFacts, facts: HostFacts) -> PreflightFinding | None:
-    # Our own sockets hold the ports of an earlier installation.
-    if port.owner and not any(unit.endswith(".socket") for unit in facts.installed.units):
+    # The ports of an earlier installation are held by systemd or by ourselves.
+    installed = any(unit.endswith(".socket") for unit in facts.installed.units)
+    ours = installed and any(name in port.owner for name in _OUR_OWNERS)
+    if port.owner and not ours:
         return _fatal(
             "port",
             f"port {port.port} ({port.purpose}) is in use by {port.owner}",

@@ -194,8 +194,11 @@ def test_one_disk_for_everything_needs_room_for_everything() -> None:
 def test_ports_and_release_of_our_own_are_no_hindrance() -> None:
     """Installing the same release again repairs it, while it runs."""
     installed = InstalledFacts(version="1.2.0", prefix=PREFIX, units=("pug-appliance.socket",))
-    facts = machine(ports=(port(8080, owner="pid 1 (systemd)"),), installed=installed)
-    assert judge(facts, WANTED) == ()
+    owners = ("pid 1 (systemd)", "pid 9 (pug-appliance)", "pid 8 (systemd-socket-)")
+    ours = tuple(port(8080 + number, owner=owner) for number, owner in enumerate(owners))
+    assert judge(machine(ports=ours, installed=installed), WANTED) == ()
+    foreign = machine(ports=(port(80, owner="pid 7 (nginx)"),), installed=installed)
+    assert "in use by pid 7 (nginx)" in only(foreign).cause
 
 
 def test_options_that_cannot_have_an_effect_are_said() -> None:
