@@ -172,5 +172,6 @@ Send an event:
 
 Settings are in {report.config_file}, data in {report.data_dir}.
 The publisher's key that is trusted from now on: {report.key_fingerprint}
-Look after it with: pug-appliance status | doctor | backup create"""
+Look after it with: pug-appliance status | doctor | backup create
+The unpacked folder is no longer needed; delete it."""
     )
