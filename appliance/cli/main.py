@@ -35,6 +35,8 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "postgres": ("appliance.cli.stores:postgres", "The relational store."),
     "clickhouse": ("appliance.cli.stores:clickhouse", "The event store."),
     "nats": ("appliance.cli.stores:nats", "The queue."),
+    "bundle": ("appliance.cli.bundle:bundle", "Check a bundle without installing it."),
+    "signing": ("appliance.cli.signing:signing", "Keys of bundles, and whom to trust."),
     "systemd": ("appliance.cli.systemd:systemd", "Show the systemd units."),
     "engine": ("appliance.cli.engine:engine", "Start one engine (used by the units)."),
     "user": ("appliance.cli.user:user", "People who may sign in."),
