@@ -2,8 +2,8 @@
 
 Invariant: the bytes depend on the entries alone: owner root, fixed time, explicit modes, sorted
 paths, one gzip member without name or time. Pieces are independent deflate blocks joined at byte
-borders, so they are made on all cores, and the piece of a file that did not change is taken from the
-cache: half a gigabyte of engine is deflated once, not for every release a test makes.
+borders, so they are made on all cores, and the piece of a file that did not change is taken from
+the cache: half a gigabyte of engine is deflated once, not for every release a test makes.
 """
 
 import hashlib

@@ -1,7 +1,7 @@
 """Freezing: PyInstaller in a process of its own, and what it found.
 
-Invariant: PyInstaller runs in an environment built from nothing with a fixed hash seed and date, and
-its warnings about modules that are missing are compared with nothing but our own excludes.
+Invariant: PyInstaller runs in an environment built from nothing with a fixed hash seed and date,
+and its warnings about modules that are missing are compared with nothing but our own excludes.
 """
 
 import importlib.util
@@ -104,6 +104,9 @@ def _environment(work: Path, date: int) -> dict[str, str]:
         "PYTHONHASHSEED": "0",
         "PYTHONDONTWRITEBYTECODE": "1",
         "SOURCE_DATE_EPOCH": str(date),
+        # Stored, not deflated one by one: the tarball deflates modules better together, a delta
+        # finds what two releases have in common, and starting has nothing to inflate.
+        "PYINSTALLER_ZLIB_COMPRESSION_LEVEL": "0",
         "PYINSTALLER_CONFIG_DIR": str(home / "pyinstaller"),
     }
     if _LOADER_VARIABLE in os.environ:

@@ -1,8 +1,8 @@
 """Which component a file of the build machine belongs to.
 
 Invariant: an answer is found by record, not by resemblance: wheels list their files in RECORD, the
-interpreter's files lie under its prefix, libraries of the build machine are named in a table. A file
-nobody owns is an error, because nobody could say its licence.
+interpreter's files lie under its prefix, libraries of the build machine are named in a table. A
+file nobody owns is an error, because nobody could say its licence.
 """
 
 import sys
