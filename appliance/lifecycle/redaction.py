@@ -13,7 +13,7 @@ from typing import Final, cast
 _HEADERS: Final = "proxy-authorization|authorization|set-cookie|cookie"
 _NAMES: Final = (
     r"[\w.-]{0,40}(?:x-api-key|api[_-]?key|password|passwd|passphrase|secret|token|"
-    r"(?:private|signing|secret|access)[_-]?key|credentials?)|pwd|seed|jwt|signature|dsn|pass"
+    r"(?:private|signing|secret|access)[_-]?key)|pwd|seed|jwt|signature|dsn|pass"
 )
 _PERSONAL_NAMES: Final = frozenset(
     {
@@ -34,7 +34,9 @@ _VALUE: Final = r"""(?:"[^"\n]*"?|'[^'\n]*'?|\([^)\n]*\)?|[^\s,;&"'{}\[\]()]+)""
 _IS: Final = r"""["']?\)?\s{0,4}(?:=>|=|:)\s{0,4}"""
 _PEM: Final = re.compile(r"-----BEGIN [A-Z0-9 ]+-----.*?(?:-----END [A-Z0-9 ]+-----|\Z)", re.DOTALL)
 _HEADER: Final = re.compile(rf"(?P<name>\b(?:{_HEADERS}){_IS})[^\n]*", re.IGNORECASE)
-_NAMED: Final = re.compile(rf"(?P<name>\b(?:{_NAMES}){_IS}){_VALUE}", re.IGNORECASE)
+_NO_PATH: Final = "(?!/(?:etc|var|run|opt|mnt|srv|home|tmp)/)"
+"""Where a secret lies helps and is none."""
+_NAMED: Final = re.compile(rf"(?P<name>\b(?:{_NAMES}){_IS}){_NO_PATH}{_VALUE}", re.IGNORECASE)
 _PERSONAL_WORDS: Final = "|".join(sorted(_PERSONAL_NAMES - _FREE_WORDS))
 _PERSONAL: Final = re.compile(rf"(?P<name>\b(?:{_PERSONAL_WORDS}){_IS}){_VALUE}", re.IGNORECASE)
 _SCHEME: Final = re.compile(r"\b(Bearer|Basic|Digest)\s+[A-Za-z0-9+/=._~-]{8,}", re.IGNORECASE)

@@ -45,6 +45,7 @@ KEPT = [
     "0.0.0.0 is every address",
     "wrote /var/lib/pug/postgres/18/base",
     "https://pug.example/healthz answered 200",
+    "LoadCredential=nats-password:/etc/pug/secrets/nats-password",
     "sequence 4711 of stream events, 5 messages",
 ]
 

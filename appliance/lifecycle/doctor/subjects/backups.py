@@ -88,7 +88,7 @@ def judge_whole(facts: Facts) -> Iterator[Verdict]:
             "restore from another one; check that disk before it gets more backups",
         )
     if _all(facts) and not damaged:
-        yield ok(f"the manifests of {len(_all(facts))} backups are whole")
+        yield ok(f"backups with whole manifests: {len(_all(facts))}")
 
 
 def judge_targets(facts: Facts) -> Iterator[Verdict]:
@@ -118,7 +118,9 @@ def judge_targets(facts: Facts) -> Iterator[Verdict]:
 
 
 def judge_sealed(facts: Facts) -> Iterator[Verdict]:
-    if facts.backups is None or not _all(facts):
+    if facts.backups is None:
+        return
+    if not any(target.backups and not target.same_disk for target in facts.backups.targets):
         return
     open_targets = [
         target.path
