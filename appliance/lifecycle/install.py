@@ -126,6 +126,7 @@ class Installer:
         self._host = host
         self._progress = progress
         self._clock = clock
+        self._renewed = False
         self._services = Services(
             render_units(self._layout, prepared.chosen.settings),
             layout=self._layout,
@@ -149,7 +150,7 @@ class Installer:
                 Step(name="links", title="linking the command", do=self._make_links),
                 Step(name="labels", title="setting SELinux labels", do=self._set_labels),
                 Step(name="units", title="writing systemd units", do=self._services.write),
-                Step(name="start", title="starting services", do=self._services.start),
+                Step(name="start", title="starting services", do=self._start),
                 # While the services start; before it, a power cut could leave half a release.
                 Step(name="disk", title="having everything on disk", do=self._flush),
             ),
@@ -189,6 +190,9 @@ class Installer:
         await self._services.wait()
         self._progress.end(name, self._clock.monotonic_seconds() - started)
 
+    async def _start(self) -> None:
+        await self._services.start(renewed=self._renewed)
+
     async def _flush(self) -> None:
         await flush_release(self._layout.release(self._bundle.manifest.version))
 
@@ -204,7 +208,7 @@ class Installer:
 
     async def _copy_release(self) -> None:
         manifest = self._bundle.manifest
-        await copy_release(
+        self._renewed = await copy_release(
             self._bundle.folder,
             self._layout.release(manifest.version),
             manifest.files,

@@ -64,8 +64,10 @@ async def copy_release(
     sealed: dict[str, bytes],
     beside: Path,
     progress: Progress,
-) -> None:
-    """Have exactly the manifest's files in `target`; a power cut may still lose them.
+) -> bool:
+    """Have exactly the manifest's files in `target`; whether anything had to be done for it.
+
+    A power cut may still lose them, see `flush_release`.
 
     `sealed` are the manifest and its signature as they were verified. `beside` is a folder of
     root's on the same file system, where the copy is made. A complete target is left as it is.
@@ -73,7 +75,7 @@ async def copy_release(
     Raises UnmetError (exit status 5) naming the first file that is missing or different.
     """
     if await asyncio.to_thread(_is_complete, target, files, sealed):
-        return
+        return False
     making = beside / f"{target.name}.copying"
     old = beside / f"{target.name}.replaced"
     for leftover in (making, old):
@@ -90,6 +92,7 @@ async def copy_release(
     except OSError as error:
         raise unwritable(making, error) from error
     await asyncio.to_thread(_clear, old)
+    return True
 
 
 async def flush_release(target: Path) -> None:

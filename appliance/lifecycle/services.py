@@ -71,13 +71,19 @@ class Services:
         wanted = [name for name, content in self._units.items() if "\n[Install]\n" in content]
         await self._host.run("systemctl", "enable", *wanted)
 
-    async def start(self) -> None:
-        """Start what does not run; restart everything when configuration or units changed."""
+    async def start(self, *, renewed: bool = False) -> None:
+        """Start what does not run; restart everything when configuration or units changed.
+
+        `renewed`: the programs were replaced, so whatever runs is not what is installed.
+        """
         applied = self._layout.journal / _APPLIED_NAME
         digest = self._digest()
         before = applied.read_text() if applied.exists() else ""
         if before not in {"", digest}:
             self._progress.note("the configuration changed; everything is restarted")
+            await self.stop()
+        elif renewed and "active" in (await self.states()).values():
+            self._progress.note("the programs were repaired; everything is restarted")
             await self.stop()
         # An engine that gave up for a while is started at once.
         await self._host.run("systemctl", "reset-failed", *self._units, check=False)

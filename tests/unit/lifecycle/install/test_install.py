@@ -8,6 +8,7 @@ import pytest
 
 from appliance.base.errors import ConflictError, UnmetError
 from appliance.lifecycle.first_settings import InstallOptions
+from appliance.lifecycle.host import CommandResult
 from appliance.lifecycle.install import Installer, PreparedInstall, prepare_install
 from appliance.lifecycle.journal import Journal, Mark
 from appliance.lifecycle.layout import USERS, Layout, load_layout
@@ -30,6 +31,11 @@ STEPS = (
 
 class PowerCutError(BaseException):
     """The process is gone."""
+
+
+def all_active(argv: tuple[str, ...]) -> CommandResult:
+    del argv
+    return CommandResult(status=0, output="active", errors="")
 
 
 class Site:
@@ -185,6 +191,16 @@ async def test_a_changed_configuration_restarts_everything(site: Site) -> None:
     await site.put_in_place()
     assert len(site.commands("stop")) == 1
     assert ":8081" in (site.base.unit_dir / "pug-appliance.socket").read_text()
+
+
+async def test_a_repaired_program_restarts_what_runs(site: Site) -> None:
+    await site.put_in_place()
+    program = site.base.release("1.0.0") / "pug-appliance"
+    program.write_bytes(b"#!damaged")
+    site.host = RecordingHost(all_active)
+    await site.put_in_place()
+    assert program.read_bytes() == PROGRAM
+    assert len(site.commands("stop")) == 1
 
 
 async def test_another_operation_is_not_disturbed(site: Site) -> None:
