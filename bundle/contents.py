@@ -14,7 +14,7 @@ from typing import Final
 from bundle.elf import is_elf, with_search_path
 from bundle.freeze import Frozen
 from bundle.owners import APPLIANCE, BOOTLOADER, PYTHON, owner
-from bundle.places import CONTENTS, LINK_MODE, PRODUCT, PROGRAM_MODE, Entry
+from bundle.places import CONTENTS, LINK_MODE, PRODUCT, PROGRAM_MODE, SUBSTITUTES, Entry
 from bundle.source import Source
 from bundle.strip import without_debug
 
@@ -114,8 +114,9 @@ def release_entries(source: Source, frozen: Frozen) -> list[Entry]:
 def embedded_components(source: Source, frozen: Frozen) -> list[str]:
     """The components whose modules are inside the executable."""
     found = {PYTHON, BOOTLOADER}
+    ours = (source.folder, SUBSTITUTES)
     for _, path, _ in frozen.pure:
-        if path and path != "-" and not Path(path).is_relative_to(source.folder):
+        if path and path != "-" and not any(Path(path).is_relative_to(one) for one in ours):
             found.add(owner(Path(path)))
     return sorted(found)
 

@@ -14,7 +14,7 @@ from typing import Final
 
 import msgspec
 
-from bundle.places import ENGINE_PACKAGES, REPOSITORY
+from bundle.places import ENGINE_PACKAGES, REPOSITORY, SUBSTITUTES
 from bundle.source import Source, own_data, own_modules
 
 _SECONDS_MAX: Final = 600.0
@@ -33,7 +33,7 @@ class Frozen(msgspec.Struct, frozen=True, kw_only=True):
 class Orders(msgspec.Struct, frozen=True, kw_only=True):
     """What bundle/pug-appliance.spec is told."""
 
-    source: str
+    search: list[str]
     script: str
     modules: list[str]
     data: list[tuple[str, str]]
@@ -50,7 +50,8 @@ def freeze(source: Source, work: Path, *, date: int) -> Frozen:
     work.mkdir(parents=True, exist_ok=True)
     result = work / "result.json"
     orders = Orders(
-        source=str(source.folder),
+        # What stands in for a package is found before the package.
+        search=[str(SUBSTITUTES), str(source.folder)],
         script=str(source.folder / "appliance" / "__main__.py"),
         modules=[*own_modules(source.folder), *_names("hidden-imports.txt")],
         data=[*own_data(source.folder), *_version_records()],

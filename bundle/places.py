@@ -10,6 +10,7 @@ from typing import Final
 import msgspec
 
 REPOSITORY: Final = Path(__file__).resolve().parent.parent
+SUBSTITUTES: Final = REPOSITORY / "bundle" / "substitutes"
 PRODUCT: Final = "pug-appliance"
 ARCHITECTURE: Final = "x86_64"
 CONTENTS: Final = "_internal"
