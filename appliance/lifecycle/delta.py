@@ -211,7 +211,7 @@ def read_delta(reader: ArchiveReader, head: Head) -> Delta:
     content = reader.small_file(f"{head.folder}/{DELTA_NAME}", limit=_DELTA_BYTES_MAX)
     try:
         delta = msgspec.json.decode(content, type=Delta)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise refused("DELTA_ALTERED", f"{DELTA_NAME} cannot be read: {error}") from error
     if delta.format != FORMAT or encode_delta(delta) != content:
         raise refused("DELTA_ALTERED", f"{DELTA_NAME} is not in the form this release reads")

@@ -39,7 +39,9 @@ class BundleRefusedError(UnmetError):
     exit_status = EXIT_BUNDLE_REFUSED
 
 
-class FileEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class FileEntry(
+    msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True
+):
     """One file of a release: path from its folder, checksum, bytes, mode like `0755`.
 
     `link` is the target of a symbolic link, which has neither checksum nor bytes.
@@ -96,7 +98,7 @@ def decode_manifest(content: bytes) -> Manifest:
         raise refused("MANIFEST_TOO_LARGE", f"the manifest has {len(content)} bytes")
     try:
         manifest = msgspec.json.decode(content, type=Manifest)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise refused("MANIFEST_UNREADABLE", f"the manifest cannot be read: {error}") from error
     _check_header(manifest)
     _check_files(manifest)
@@ -138,7 +140,7 @@ def _check_header(manifest: Manifest) -> None:
 def _check_files(manifest: Manifest) -> None:
     if len(manifest.files) > FILES_MAX or manifest.total_bytes > TOTAL_BYTES_MAX:
         raise refused("MANIFEST_TOO_LARGE", "the manifest names too many files or bytes")
-    seen = set(_RESERVED)
+    seen: set[str] = set(_RESERVED)
     for entry in manifest.files:
         check_path(entry.path)
         folded = unicodedata.normalize("NFKC", entry.path).casefold()

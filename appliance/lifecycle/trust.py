@@ -162,7 +162,7 @@ def read_rotation(content: bytes, trusted: TrustedKeys) -> Rotation:
         statement = signed.statement.encode()
         verify(statement, signed.signature.encode(), trusted)
         rotation = msgspec.json.decode(statement, type=Rotation)
-    except (msgspec.DecodeError, UnicodeEncodeError) as error:
+    except (msgspec.DecodeError, UnicodeError) as error:
         raise _no_rotation() from error
     if rotation.kind != ROTATION_KIND or rotation.format != FORMAT:
         raise _no_rotation()

@@ -110,6 +110,8 @@ def test_an_unsound_manifest_is_refused(manifest: Manifest, reason: str) -> None
         (encode_manifest(SOUND) + b" ", "MANIFEST_NOT_CANONICAL"),
         (encode_manifest(SOUND)[:-9], "MANIFEST_UNREADABLE"),
         (b'{"surprise":1}', "MANIFEST_UNREADABLE"),
+        (b'{"product":"\xe4\xe4"}', "MANIFEST_UNREADABLE"),
+        (encode_manifest(SOUND).replace(b'"path":', b'"more":[],"path":'), "MANIFEST_UNREADABLE"),
     ],
 )
 def test_other_bytes_are_refused(content: bytes, reason: str) -> None:
