@@ -5,34 +5,28 @@ Invariant: nothing is decided here; paths and passphrases come from flags, else 
 
 import asyncio
 import sys
-from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager, nullcontext
-from datetime import datetime
-from functools import wraps
 from pathlib import Path
-from typing import Concatenate, Final, ParamSpec, TypeVar
+from typing import Final
 
 import click
 import msgspec
 
-from appliance.base.clock import Clock, SystemClock
-from appliance.base.errors import ApplianceError, DamagedError, NotFoundError
-from appliance.base.files import FileLock, ensure_folder
-from appliance.cli.drill import chosen_drill
+from appliance.base.errors import ApplianceError
+from appliance.cli.backup_desk import LATEST, Desk, desk_options
+from appliance.cli.backup_restore import (
+    appliance_lock,
+    choose_services,
+    finish_restore,
+    restore_at_desk,
+)
 from appliance.cli.options import (
-    Sources,
     json_option,
     print_json,
     print_table,
-    read_settings,
-    sources_options,
 )
 from appliance.cli.progress import human_bytes, open_progress
-from appliance.config.model import DEFAULT_CONFIG_FILE, Settings
-from appliance.config.secrets import Secret, load_secret_file
-from appliance.config.sources import CONFIG_FILE_VARIABLE, process_environment
-from appliance.lifecycle.backup.create import Origin, create_backup
-from appliance.lifecycle.backup.model import Part, Summary
+from appliance.lifecycle.backup.create import create_backup
+from appliance.lifecycle.backup.model import Summary
 from appliance.lifecycle.backup.points import (
     create_restore_point,
     list_restore_points,
@@ -40,123 +34,14 @@ from appliance.lifecycle.backup.points import (
     remove_restore_point,
 )
 from appliance.lifecycle.backup.pool import Pool
-from appliance.lifecycle.backup.rebuild import PoolSource
 from appliance.lifecycle.backup.restore import (
     KEPT_SETTINGS,
-    Restoring,
     forget_replaced,
-    journal_folder,
-    recover_restore,
-    restore_backup,
 )
 from appliance.lifecycle.backup.retention import plan_prune
-from appliance.lifecycle.backup.services import OwnServices, Services, SystemdServices
 from appliance.lifecycle.backup.verify import Verified, verify_backup
-from appliance.lifecycle.host import RealHost
-from appliance.lifecycle.journal import Journal
-from appliance.lifecycle.progress import Progress
 
-_LATEST: Final = "latest"
 _EXIT_BAD: Final = 1
-_HOUR_SECONDS: Final = 3600
-_DAY_SECONDS: Final = 86400
-
-Parameters = ParamSpec("Parameters")
-Result = TypeVar("Result")
-
-
-class Desk(msgspec.Struct, frozen=True, kw_only=True):
-    """What every backup command works with."""
-
-    origin: Origin
-    targets: tuple[Path, ...]
-    passphrase: Secret | None
-    clock: Clock
-
-    @property
-    def settings(self) -> Settings:
-        """The settings of the installation."""
-        return self.origin.settings
-
-    def opened(self) -> Iterable[Pool]:
-        """Every target that can be opened; raises the first reason when none can."""
-        pools: list[Pool] = []
-        problem: ApplianceError | None = None
-        for target in self.targets:
-            try:
-                pools.append(Pool.open(target, self.passphrase))
-            except ApplianceError as error:
-                problem = problem or error
-        if not pools and problem is not None:
-            raise problem
-        return pools
-
-    def find(self, name: str) -> tuple[Pool, str]:
-        """The target that has a backup, and the backup's name; raises NotFoundError."""
-        best: tuple[str, Pool] | None = None
-        for pool in self.opened():
-            for listed in pool.backups():
-                if listed.id == name:
-                    return pool, name
-                if name == _LATEST and listed.summary and (best is None or listed.id > best[0]):
-                    best = listed.id, pool
-        if best is not None:
-            return best[1], best[0]
-        raise NotFoundError(
-            "BACKUP_UNKNOWN",
-            f"there is no backup {name}" if name != _LATEST else "there is no backup",
-            hint="`pug-appliance backup list` shows them",
-        )
-
-
-def desk_options(
-    command: Callable[Concatenate[Desk, Parameters], Result],
-) -> Callable[Parameters, Result]:
-    """Give a command `--target`, `--passphrase-file` and the options for settings."""
-
-    @click.option(
-        "--target",
-        "targets",
-        type=click.Path(path_type=Path, file_okay=False),
-        multiple=True,
-        help="Folder or mount with backups; default: backup.targets.",
-    )
-    @click.option(
-        "--passphrase-file",
-        type=click.Path(path_type=Path, dir_okay=False),
-        help="File with the passphrase of the target; default: backup.passphrase_file.",
-    )
-    @sources_options
-    @wraps(command)
-    def with_desk(sources: Sources, *args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
-        targets = kwargs.pop("targets")
-        word = kwargs.pop("passphrase_file")
-        assert isinstance(targets, tuple)
-        assert word is None or isinstance(word, Path)
-        settings = read_settings(sources)
-        word = word or settings.backup.passphrase_file
-        desk = Desk(
-            origin=_origin(sources, settings),
-            targets=tuple(Path(one).absolute() for one in targets)  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType] click tells no types
-            or settings.backup.targets
-            or (settings.folders.backups,),
-            passphrase=load_secret_file(word) if word is not None else None,
-            clock=SystemClock(),
-        )
-        return command(desk, *args, **kwargs)
-
-    return with_desk
-
-
-def _origin(sources: Sources, settings: Settings) -> Origin:
-    environment = process_environment()
-    named = environment.get(CONFIG_FILE_VARIABLE)
-    file = sources.config_file or (Path(named) if named else DEFAULT_CONFIG_FILE)
-    return Origin(
-        settings=settings,
-        config_file=file.absolute() if file.exists() or settings.installed else None,
-        inherited=environment,
-    )
 
 
 @click.group()
@@ -250,7 +135,7 @@ def list_all(desk: Desk, *, as_json: bool) -> int:
 
 
 @backup.command()
-@click.argument("name", metavar="[BACKUP]", default=_LATEST)
+@click.argument("name", metavar="[BACKUP]", default=LATEST)
 @click.option("--all", "every", is_flag=True, help="Every backup of every target.")
 @click.option(
     "--scratch",
@@ -314,7 +199,7 @@ def prune(desk: Desk, *, keep: int | None, as_json: bool) -> int:
 
 
 @backup.command()
-@click.argument("name", metavar="[BACKUP]", default=_LATEST)
+@click.argument("name", metavar="[BACKUP]", default=LATEST)
 @click.option("--yes", is_flag=True, help="Do not ask on a terminal.")
 @json_option
 @desk_options
@@ -330,8 +215,8 @@ def restore(desk: Desk, *, name: str, yes: bool, as_json: bool) -> int:
             f"Replace the data in {desk.settings.data_dir} by backup {chosen} from {pool.folder}?",
             abort=True,
         )
-    with open_progress(as_json=as_json) as progress, pool, _appliance_lock(desk.settings):
-        asyncio.run(_restore(desk, pool, chosen, progress))
+    with open_progress(as_json=as_json) as progress, pool, appliance_lock(desk.settings):
+        asyncio.run(restore_at_desk(desk, pool, chosen, progress))
     if as_json:
         print_json({"event": "result", "restored": chosen})
         return 0
@@ -350,7 +235,7 @@ def restore(desk: Desk, *, name: str, yes: bool, as_json: bool) -> int:
 @desk_options
 def finish(desk: Desk, *, as_json: bool) -> int:
     """Bring a restore that was cut off to its end; `run` does the same by itself."""
-    with open_progress(as_json=as_json) as progress, _appliance_lock(desk.settings):
+    with open_progress(as_json=as_json) as progress, appliance_lock(desk.settings):
         services = choose_services(desk.settings)
         asyncio.run(finish_restore(desk.origin, services, clock=desk.clock, progress=progress))
     return 0
@@ -418,69 +303,6 @@ def remove_point(desk: Desk, *, name: str) -> int:
     return 0
 
 
-async def _restore(desk: Desk, pool: Pool, name: str, progress: Progress) -> None:
-    settings = desk.settings
-    services = choose_services(settings)
-    await finish_restore(desk.origin, services, clock=desk.clock, progress=progress)
-    source = PoolSource(pool, pool.load(name))
-    summary = source.manifest.summary
-    age = _age(summary, desk.clock)
-    progress.note(f"restoring {name}: data from {summary.point}{age}, release {summary.release}")
-    await restore_backup(
-        source,
-        Restoring(
-            settings=settings,
-            parts=tuple(part for part in Part if part not in source.manifest.missing),
-            config_file=desk.origin.config_file,
-        ),
-        services,
-        journals=journal_folder(settings),
-        inherited=desk.origin.inherited,
-        clock=desk.clock,
-        progress=progress,
-        drill=chosen_drill(),
-    )
-
-
-def choose_services(settings: Settings) -> Services:
-    """How this installation is stopped and started."""
-    return SystemdServices(RealHost()) if settings.installed else OwnServices(settings)
-
-
-async def finish_restore(
-    origin: Origin, services: Services, *, clock: Clock, progress: Progress
-) -> None:
-    """Bring a restore that was cut off to its end, forwards or backwards; else do nothing."""
-    journal = Journal.load(journal_folder(origin.settings))
-    if journal is None:
-        return
-    outcome = await recover_restore(
-        origin.settings,
-        services,
-        config_file=origin.config_file,
-        journal=journal,
-        clock=clock,
-        progress=progress,
-    )
-    progress.note(f"an earlier restore had been cut off: {outcome.value}")
-
-
-def finish_interrupted(settings: Settings) -> None:
-    """What `run` does before it opens the data: end a restore that was cut off."""
-    origin = Origin(settings=settings, config_file=None, inherited=process_environment())
-    with open_progress() as progress, _appliance_lock(settings):
-        services = choose_services(settings)
-        asyncio.run(finish_restore(origin, services, clock=SystemClock(), progress=progress))
-
-
-def _appliance_lock(settings: Settings) -> AbstractContextManager[object]:
-    """Nobody may start an appliance on the data meanwhile; installed, its units are stopped."""
-    if settings.installed:
-        return nullcontext()
-    ensure_folder(settings.folders.run)
-    return FileLock(settings.folders.lock_file)
-
-
 def _prune(pool: Pool, days: int) -> tuple[tuple[str, ...], int]:
     with pool:
         summaries = [listed.summary for listed in pool.backups() if listed.summary is not None]
@@ -510,15 +332,3 @@ def _show_report(report: Verified) -> None:
 def _told(target: Path, summary: Summary) -> dict[str, object]:
     told: dict[str, object] = msgspec.to_builtins(summary)
     return told | {"target": str(target)}
-
-
-def _age(summary: Summary, clock: Clock) -> str:
-    try:
-        seconds = (clock.now() - datetime.fromisoformat(summary.point)).total_seconds()
-    except ValueError as error:
-        raise DamagedError("BACKUP_DAMAGED", f"the instant {summary.point} is none") from error
-    if seconds < 0:
-        return ""
-    if seconds < 2 * _DAY_SECONDS:
-        return f" ({seconds / _HOUR_SECONDS:.1f} hours ago)"
-    return f" ({seconds / _DAY_SECONDS:.0f} days ago)"

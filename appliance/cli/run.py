@@ -294,7 +294,7 @@ def make_forwarder(settings: Settings) -> Forwarder | None:
 def finish_restore(settings: Settings) -> None:
     """Bring a restore to its end that was cut off, before anything opens the data."""
     # Imported here because it is hardly ever needed.
-    from appliance.cli.backup import finish_interrupted  # noqa: PLC0415
+    from appliance.cli.backup_restore import finish_interrupted  # noqa: PLC0415
 
     finish_interrupted(settings)
 
