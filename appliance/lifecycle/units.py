@@ -329,6 +329,9 @@ class _Units:
         return {
             "User": APPLIANCE_USER,
             "Group": APPLIANCE_USER,
+            # The flag belongs to the socket both services share: without this, starting the one
+            # makes the other's accept block, and all of it with that.
+            "NonBlocking": True,
             **self._credentials(tuple(SecretName), tls=True),
             "ReadWritePaths": " ".join(str(data_dir / name) for name in ("run", "logs", "spool")),
             "LimitNOFILE": _OPEN_FILES_MAX,
