@@ -20,7 +20,7 @@ from appliance.lifecycle.archive import ArchiveReader, open_archive
 from appliance.lifecycle.bundle import Machine, judge, read_head
 from appliance.lifecycle.facts import HostFacts, find_glibc, gather_facts
 from appliance.lifecycle.journal import Journal
-from appliance.lifecycle.layout import MANIFEST_NAME, PUBLIC_FILE
+from appliance.lifecycle.layout import MANIFEST_NAME
 from appliance.lifecycle.manifest import Manifest
 from appliance.lifecycle.operation import begin_operation
 from appliance.lifecycle.preflight import PreflightFinding, Requirements
@@ -35,10 +35,11 @@ from appliance.lifecycle.releases import (
     versions_in_use,
 )
 from appliance.lifecycle.runner import Drill, Runner, no_drill
-from appliance.lifecycle.signature import PUBLIC_SUFFIX, load_trusted_keys, parse_public_key
+from appliance.lifecycle.signature import load_trusted_keys
 from appliance.lifecycle.staging import stage
 from appliance.lifecycle.steps import Plan, Step
 from appliance.lifecycle.switchover import Change, Switchover, Tools
+from appliance.lifecycle.trust import adopt_keys
 
 KIND: Final = "upgrade"
 _NOT_ASKED: Final = frozenset({"release", "unfinished operation", "configuration", "port", "clock"})
@@ -233,12 +234,12 @@ class _Placing:
             await asyncio.to_thread(remove_release, self._layout, version)
 
     async def trust_keys(self) -> None:
-        """Accept the next upgrade from whom this release names."""
-        manifest = load_manifest(self._layout.release(self._change.wanted))
-        for key in map(parse_public_key, manifest.keys):
-            path = self._layout.trusted_keys / f"{key.id}{PUBLIC_SUFFIX}"
-            if not path.exists():
-                self._tools.host.write(path, f"{key.text}\n".encode(), mode=PUBLIC_FILE)
+        """Accept the next upgrade from whom this release names, not from whom it left out."""
+        leaving, wanted = (
+            load_manifest(self._layout.release(version)).keys
+            for version in (self._change.leaving, self._change.wanted)
+        )
+        adopt_keys(self._layout.trusted_keys, leaving=leaving, wanted=wanted)
 
     async def prune(self) -> None:
         """Let go of what neither runs nor can be rolled back to."""
