@@ -352,7 +352,12 @@ class _Units:
             unit={
                 "Description": "Pug Appliance: finish or undo an interrupted operation",
                 "PartOf": TARGET,
-                "Before": services,
+                # By default it would wait for basic.target, that for every socket, and our sockets
+                # for it: systemd breaks such a circle by starting one of them not at all.
+                "DefaultDependencies": False,
+                "Conflicts": "shutdown.target",
+                "After": "sysinit.target",
+                "Before": f"{services} shutdown.target",
                 "RequiresMountsFor": f"{self._layout.prefix} {self._layout.data_dir}",
                 "ConditionPathExists": str(self._layout.open_journal),
             },
