@@ -9,7 +9,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -23,6 +23,7 @@ import psutil
 from appliance.base.ready import READY_DESCRIPTOR_VARIABLE, parse_ready
 from appliance.config.connection import Connection, load_connection
 
+FROM_SOURCE: Final = (sys.executable, "-m", "appliance")
 START_SECONDS_MAX: Final = 120
 STOP_SECONDS_MAX: Final = 60
 VISIBLE_SECONDS_MAX: Final = 60
@@ -142,14 +143,14 @@ class Stack:
         return self.process.wait(timeout=STOP_SECONDS_MAX)
 
 
-def launch(data_dir: Path, *arguments: str) -> Stack:
+def launch(data_dir: Path, *arguments: str, program: Sequence[str] = FROM_SOURCE) -> Stack:
     """Start the stack and wait for its READY line; fail with its log when it ends before."""
     log = data_dir.with_suffix(".log")
     reading, writing = os.pipe()
     with log.open("ab") as output:
         process = subprocess.Popen(
             [
-                *(sys.executable, "-m", "appliance", "quickstart"),
+                *(*program, "quickstart"),
                 *("--data-dir", str(data_dir), "--port", "0", "--no-demo", *arguments),
             ],
             stdout=output,
@@ -167,9 +168,11 @@ def launch(data_dir: Path, *arguments: str) -> Stack:
 
 
 @contextmanager
-def running_stack(data_dir: Path, *arguments: str) -> Generator[Stack]:
+def running_stack(
+    data_dir: Path, *arguments: str, program: Sequence[str] = FROM_SOURCE
+) -> Generator[Stack]:
     """A stack for the length of a block; afterwards none of its processes is left."""
-    stack = launch(data_dir, *arguments)
+    stack = launch(data_dir, *arguments, program=program)
     try:
         yield stack
         stack.stop()
