@@ -17,7 +17,7 @@ from appliance.lifecycle.layout import BINARY_NAME, Layout
 STORES: Final = ("nats", "postgres", "clickhouse")
 """In the order of migration: what is sent must be storable before what is stored is read."""
 _MIGRATION_SECONDS_MAX: Final = 3600.0
-_RENDERED: Final = "units"
+_RENDERED: Final = "units-of"
 
 
 class ReleaseFacts(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,7 +53,7 @@ class Program:
 
     async def units(self) -> dict[str, str]:
         """The units of this release for the settings in force, by name."""
-        folder = ensure_folder(self._layout.journal / _RENDERED)
+        folder = ensure_folder(self._layout.journal / f"{_RENDERED}-{self.version}")
         try:
             await self._host.run(
                 str(self.path), "systemd", "render", "--output", str(folder), *self._settings()

@@ -93,14 +93,14 @@ class Switchover:
             Step(
                 name="bridge",
                 title="starting the wanted release beside the one in use",
-                do=self._start_bridge,
+                do=self._compare_and_bridge,
                 undo=self._take_bridge_away,
             ),
             # Its way back comes after that of the switch and before that of the bridge.
             Step(
                 name="return",
                 title="keeping the way back open",
-                do=self._prepare,
+                do=self._reset_failed,
                 undo=self._run_leaving,
             ),
             Step(
@@ -190,8 +190,17 @@ class Switchover:
         self._host.write(self._layout.unit_dir / BRIDGE, units[BRIDGE].encode(), mode=PUBLIC_FILE)
         await self._systemctl("daemon-reload")
 
-    async def _prepare(self) -> None:
-        self._changed = await self.changed_engines()
+    async def _compare_and_bridge(self) -> None:
+        await self._units(self._change.wanted)
+        # Both wait for programs to start; which engines changed is needed after the switch.
+        comparing = asyncio.ensure_future(self.changed_engines())
+        try:
+            await self._start_bridge()
+            self._changed = await comparing
+        finally:
+            comparing.cancel()
+
+    async def _reset_failed(self) -> None:
         await self._systemctl("reset-failed", APPLIANCE, check=False)
 
     async def _write_units(self, version: str) -> None:

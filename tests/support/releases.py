@@ -62,6 +62,28 @@ class Releases:
         target.write_text(source.rstrip() + '\n\nraise SystemExit("this release is broken")\n')
         return self._bundle("0.3.0", 3, overlay)
 
+    @property
+    def unsteady(self) -> Path:
+        """A later release whose API answers but whose worker ends: only the gate sees it."""
+        overlay = self._overlay("unsteady")
+        source = (self._repository / "appliance/cli/worker.py").read_text()
+        target = overlay / "appliance/cli/worker.py"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(source.rstrip() + '\n\nraise SystemExit("this release is broken")\n')
+        return self._bundle("0.4.0", 4, overlay)
+
+    @property
+    def unmigratable(self) -> Path:
+        """A later release whose migration fails."""
+        overlay = self._overlay("unmigratable")
+        folder = overlay / "appliance/storage/postgres/migrations"
+        name = _next_migration(self._repository / "appliance/storage/postgres/migrations")
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{name}_add_nonsense.sql").write_text(
+            "-- Fails.\nCREATE TABLE nonsense (id no_such_type);\n"
+        )
+        return self._bundle("0.5.0", 5, overlay)
+
     def unpack_into(self, guest: Guest, bundle: Path) -> None:
         """Copy a bundle into a guest as an operator does, and unpack it with tar."""
         self.copy_into(guest, bundle)
@@ -101,7 +123,7 @@ class Releases:
             subprocess.run(
                 [
                     str(self._repository / ".venv/bin/pug-appliance"),
-                    *("signing", "keygen", "--output", str(key)),
+                    *("signing", "keygen", str(key)),
                 ],
                 check=True,
             )
