@@ -9,7 +9,7 @@ import importlib.util
 import pkgutil
 from collections.abc import Iterator
 from types import CodeType
-from typing import Final
+from typing import Final, cast
 
 from appliance.base.errors import DamagedError
 
@@ -62,6 +62,6 @@ def _parts(code: CodeType) -> Iterator[bytes]:
             yield from _parts(constant)
         elif isinstance(constant, frozenset):
             # Its order changes from process to process.
-            yield repr(sorted(map(repr, constant))).encode()
+            yield repr(sorted(map(repr, cast("frozenset[object]", constant)))).encode()
         else:
             yield repr(constant).encode()
