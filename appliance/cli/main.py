@@ -53,6 +53,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "upgrade": ("appliance.cli.upgrade:upgrade", "Upgrade to the release in a bundle."),
     "rollback": ("appliance.cli.upgrade:rollback", "Go back to the release before."),
     "releases": ("appliance.cli.releases:releases", "Show the installed releases."),
+    "premises": ("appliance.cli.releases:premises", "Make what a release needs (by `upgrade`)."),
     "recover": ("appliance.cli.recover:recover", "End an interrupted operation."),
     "schema": ("appliance.cli.schema:schema", "Show what this release makes of the stores."),
     "dlq": ("appliance.cli.dlq:dlq", "Messages that could not be stored."),

@@ -1,5 +1,6 @@
 """`releases`: what is installed, and what can be gone back to."""
 
+import asyncio
 from pathlib import Path
 
 import click
@@ -11,9 +12,19 @@ from appliance.cli.progress import human_bytes
 from appliance.config.load import load_settings
 from appliance.lifecycle.backup.model import Summary
 from appliance.lifecycle.backup.points import list_restore_points
+from appliance.lifecycle.host import RealHost
 from appliance.lifecycle.layout import find_prefix, load_layout
+from appliance.lifecycle.premises import ensure_premises
 from appliance.lifecycle.releases import Release, list_releases
 from appliance.lifecycle.signature import load_trusted_keys
+
+
+@click.command()
+@prefix_option
+def premises(*, prefix: Path | None) -> None:
+    """Make the accounts, folders and secrets this release needs and lacks (used by `upgrade`)."""
+    layout = load_layout(prefix.absolute() if prefix is not None else find_prefix())
+    asyncio.run(ensure_premises(layout, RealHost()))
 
 
 class ReleasesReport(msgspec.Struct, frozen=True, kw_only=True):

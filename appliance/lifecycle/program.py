@@ -62,6 +62,10 @@ class Program:
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
+    async def ensure_premises(self) -> None:
+        """Have the accounts, folders and secrets the release needs."""
+        await self._host.run(str(self.path), "premises", "--prefix", str(self._layout.prefix))
+
     async def migrate(self) -> None:
         """Bring the three stores to the schema of this release; the release before goes on."""
         for store in STORES:

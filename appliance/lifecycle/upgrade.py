@@ -170,8 +170,11 @@ class Upgrader:
         async def keep() -> None:
             await self._make_point(point_reason(change.wanted))
 
+        program = Program(self._tools.layout, change.wanted, self._tools.host)
+
         async def migrate() -> None:
-            await Program(self._tools.layout, change.wanted, self._tools.host).migrate()
+            await program.ensure_premises()
+            await program.migrate()
 
         return Plan(
             kind=KIND,
@@ -183,7 +186,7 @@ class Upgrader:
                     do=release.place,
                     undo=release.remove,
                 ),
-                # No way back: what was added does no harm to the release that stays.
+                # No way back: what is added does no harm to the release that stays.
                 Step(name="migrate", title="bringing the stores up to date", do=migrate),
                 *switchover.steps(),
                 *switchover.ending(),

@@ -187,6 +187,8 @@ class PlayedMachine:
                 folder = Path(words[words.index("--output") + 1])
                 for name, text in self._units(version).items():
                     (folder / name).write_text(text)
+            case ("premises", _):
+                pass
             case (store, "migrate"):
                 self.migrated.append(f"{store} {version}")
                 if f"migration {version}" in self.broken:
