@@ -201,6 +201,16 @@ async def test_a_broken_older_release_is_not_gone_back_to(
     machine.wholly(SECOND, previous=FIRST)
 
 
+async def test_the_stores_go_back_between_stopping_and_starting(machine: PlayedMachine) -> None:
+    """The queue is rewound while no worker runs, and nothing is decided before all is asked."""
+    change = Change(leaving=SECOND, wanted=FIRST, previous_before=FIRST, previous_after="")
+    plan = Rollbacker(machine.tools, machine.origin).plan(change, "point")
+    names = [step.name for step in plan.steps]
+    order = ["rebuild", "return", "units", "switch", "quiet", "rewind", "exchange", "wake"]
+    assert names == [*order, "health", "commit", "unbridge", "applied", "tidy"]
+    assert plan.committed_at() == names.index("commit") + 1
+
+
 @pytest.mark.parametrize(
     ("changes", "kind", "reason"),
     [
