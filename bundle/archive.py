@@ -7,6 +7,7 @@ the cache: half a gigabyte of engine is deflated once, not for every release a t
 """
 
 import hashlib
+import os
 import struct
 import zlib
 from collections.abc import Iterator, Sequence
@@ -28,6 +29,7 @@ from bundle.places import Entry
 _LEVEL: Final = 6
 _PIECE_BYTES: Final = 4 << 20
 _RAW_DEFLATE: Final = -zlib.MAX_WBITS
+_CACHE_BYTES_MAX: Final = 1 << 30
 _THREADS: Final = 2
 _AHEAD: Final = 8
 
@@ -44,6 +46,7 @@ def write_tarball(
     with beside.open("wb") as output:
         deflate(_tar(folder, sealed, files), output, cache=cache)
     beside.replace(target)
+    _trim(cache)
 
 
 def deflate(pieces: Iterator[bytes], output: BinaryIO, *, cache: Path) -> None:
@@ -68,6 +71,7 @@ def _deflated(piece: bytes, cache: Path) -> bytes:
     label = f"{zlib.ZLIB_RUNTIME_VERSION}-{_LEVEL}-{hashlib.sha256(piece).hexdigest()}"
     kept = cache / label
     if kept.exists():
+        os.utime(kept)
         return kept.read_bytes()
     squeeze = zlib.compressobj(_LEVEL, zlib.DEFLATED, _RAW_DEFLATE, zlib.DEF_MEM_LEVEL)
     result = squeeze.compress(piece) + squeeze.flush(zlib.Z_SYNC_FLUSH)
@@ -75,6 +79,15 @@ def _deflated(piece: bytes, cache: Path) -> bytes:
     beside.write_bytes(result)
     beside.replace(kept)
     return result
+
+
+def _trim(cache: Path) -> None:
+    """Forget the pieces that were not used for the longest time."""
+    kept = 0
+    for piece in sorted(cache.iterdir(), key=lambda path: path.stat().st_mtime, reverse=True):
+        kept += piece.stat().st_size
+        if kept > _CACHE_BYTES_MAX:
+            piece.unlink(missing_ok=True)
 
 
 def _tar(folder: str, sealed: Sequence[Entry], files: Sequence[Entry]) -> Iterator[bytes]:
