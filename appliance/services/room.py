@@ -2,7 +2,7 @@
 
 Invariant: events are refused while there is still room for the engines to finish what was
 acknowledged, to merge and to answer questions. A queue that meets the end of the disk switches
-itself off, and PostgreSQL cannot even start there, so we stop before (decision 0016).
+itself off, and PostgreSQL cannot even start there, so we stop before (decision 0015).
 """
 
 from collections.abc import Sequence

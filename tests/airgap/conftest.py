@@ -17,6 +17,18 @@ from tests.support.releases import Releases
 BUNDLES = os.environ.get("AIRGAP_BUNDLES", "")
 
 
+SHORT_FORM = frozenset(
+    {
+        "test_the_first_answer_comes_soon_after_the_tarball",
+        "test_a_reboot_and_a_power_cut_lose_nothing",
+        "test_a_purge_leaves_nothing_behind",
+        "test_a_backup_carries_everything_to_a_machine_that_has_nothing",
+        "test_clients_notice_neither_upgrade_nor_rollback",
+    }
+)
+"""What `.ci/run` has time for; the rest is marked slow and runs with `scripts/test --airgap`."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Everything here needs a guest; where none can boot, say why."""
     reason = why_not()
@@ -24,6 +36,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if "tests/airgap" in str(item.path):
             item.add_marker(pytest.mark.airgap)
             item.add_marker(pytest.mark.timeout(900))
+            if item.name not in SHORT_FORM:
+                item.add_marker(pytest.mark.slow)
             if reason:
                 item.add_marker(pytest.mark.skip(reason=reason))
 

@@ -100,6 +100,8 @@ class Guest:
             "--timezone=off",
             f"--directory={self.root}",
             "--console=read-only",
+            # A guest shares our clock: setting it there would set it here.
+            "--drop-capability=CAP_SYS_TIME",
             *self._options,
             "--boot",
         ]
