@@ -13,6 +13,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Final
 
+from appliance.base.errors import ApplianceError
 from appliance.lifecycle.delta import delta_name
 from appliance.lifecycle.manifest import encode_manifest
 from appliance.lifecycle.signature import load_key, public_half, sign
@@ -43,8 +44,16 @@ _USAGE: Final = 2
 
 
 def main() -> int:
-    """Make one bundle and say where it is."""
+    """Make one bundle and print where it is; a failure is one sentence and status 1."""
     options = _options()
+    try:
+        return _make(options)
+    except (ApplianceError, LookupError, OSError, RuntimeError, ValueError) as error:
+        say(f"scripts/bundle: {error}")
+        return 1
+
+
+def _make(options: argparse.Namespace) -> int:
     output: Path = options.output.resolve()
     output.mkdir(parents=True, exist_ok=True)
     date = _source_date()

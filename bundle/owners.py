@@ -24,13 +24,10 @@ HOST_LIBRARIES: Final = {
     "libffi.": "libffi",
     "libgcc_s.": "gcc",
     "liblzma.": "xz",
-    "libncursesw.": "ncurses",
     "libpython": PYTHON,
-    "libreadline.": "readline",
     "libsqlite3.": "sqlite",
     "libssl.": "openssl",
     "libstdc++.": "gcc",
-    "libtinfo.": "ncurses",
     "libuuid.": "util-linux",
     "libz.": "zlib",
 }
