@@ -6,6 +6,7 @@ when it was turned back into the wanted bytes here, so a delta that cannot be ap
 
 import hashlib
 import tarfile
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -46,7 +47,13 @@ def read_base(bundle: Path, wanted: Sequence[FileEntry]) -> Base:
 
     Raises ValueError for a file that is no bundle, BundleRefusedError for an unsound manifest.
     """
-    digests = {entry.path: entry.sha256 for entry in wanted}
+    try:
+        return _read_base(bundle, {entry.path: entry.sha256 for entry in wanted})
+    except (tarfile.TarError, EOFError, zlib.error) as error:
+        raise ValueError(f"{bundle} cannot be read: {error}") from error
+
+
+def _read_base(bundle: Path, digests: dict[str, str]) -> Base:
     contents: dict[str, bytes] = {}
     with tarfile.open(bundle, "r:gz") as archive:
         members = iter(archive)

@@ -92,3 +92,11 @@ async def staged(bundle: Path, folder: Path, installed: Path | None) -> Path:
         progress=SilentProgress(),
     )
     return release.folder
+
+
+@pytest.mark.parametrize("content", [b"", b"no bundle"])
+def test_a_base_that_is_no_bundle_is_named(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "other.tar.gz"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"other\.tar\.gz"):
+        read_base(path, ())
