@@ -9,15 +9,10 @@ from time import monotonic
 
 import pytest
 
+from tests.airgap.upgrade.cut_off import Sweep, places
+from tests.support.guest import Guest
 from tests.support.installed import Installed, Load
 from tests.support.releases import Releases
-
-STEPS = (
-    *("point", "place", "migrate", "bridge", "return", "units", "switch", "restart", "health"),
-    *("commit", "unbridge", "applied", "keys", "prune"),
-)
-SWITCHING = STEPS[STEPS.index("bridge") : STEPS.index("keys")]
-KILLED = 128 + 9
 
 
 @contextmanager
@@ -98,36 +93,10 @@ def test_back_to_the_restore_point_with_every_event(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("mark", ["begun", "done"])
-@pytest.mark.parametrize("step", STEPS)
-def test_a_power_cut_at_any_step_ends_wholly(
-    installed: Installed, releases: Releases, step: str, mark: str
-) -> None:
-    """T9: killed there, power cut, booted: one release or the other, and every event once."""
-    bundle = copy(installed, releases, "second")
-    cut_off(installed, ("upgrade", bundle), step, mark, power=True)
-    decided = STEPS.index(step) > STEPS.index("commit") or (step, mark) == ("commit", "done")
-    assert version_of(installed) == ("0.2.0" if decided else "0.1.0")
-
-
-def cut_off(
-    appliance: Installed, command: tuple[str, ...], step: str, mark: str, *, power: bool
-) -> None:
-    """Kill a command at a line of its journal under load, recover, and look."""
-    guest = appliance.guest
-    kind = f"cut_{step}_{mark}"
-    with appliance.load(kind) as load:
-        drill = {"PUG_DRILL": f"{step}.{mark}"}
-        killed = guest.run("pug-appliance", *command, environment=drill, check=False)
-        assert killed.returncode in {KILLED, -9}, killed.stderr
-        if not power:
-            guest.run("pug-appliance", "recover")
-    if power:
-        guest.cut_power()
-        guest.boot()
-    appliance.wait_answering()
-    assert load.count("refused") == 0
-    if not load.report["failures"]:
-        appliance.shows(kind, int(load.count("acknowledged_events")))
-    assert guest.run("pug-appliance", "recover").stdout == "nothing was interrupted\n"
-    assert not guest.inside("/opt/pug/bridge").is_symlink()
+@pytest.mark.timeout(7200)
+@pytest.mark.parametrize("rollback", [False, True], ids=["upgrade", "rollback"])
+def test_cut_off_anywhere_it_ends_wholly(guest: Guest, releases: Releases, rollback: bool) -> None:
+    """T9: killed or without power at every line of the journal, and every event once."""
+    sweep = Sweep(guest, releases, rollback=rollback)
+    found = {str(place): sweep.meet(place)[1] for place in places(sweep.steps)}
+    assert {place: problems for place, problems in found.items() if problems} == {}
