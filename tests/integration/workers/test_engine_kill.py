@@ -1,8 +1,8 @@
 """The engine killed between "the token is known" and "the rows are there" (decision 0002).
 
 `strace` kills the engine at the n-th rename of a thread (the first two are those of its
-configuration and its profile at start, so n begins at 3): of a block over three months the first three put raw
-parts in place, the next five a part of each roll-up.
+configuration and its profile at start, so n begins at 3): of a block over three months the first
+three put raw parts in place, the next five a part of each roll-up.
 """
 
 import os
