@@ -8,6 +8,7 @@ from typing import Final
 from tests.support.guest import Guest
 
 BUILD_SECONDS_MAX: Final = 900
+_MIGRATIONS: Final = "appliance/storage/postgres/migrations"
 
 
 class Releases:
@@ -31,13 +32,11 @@ class Releases:
     @property
     def second(self) -> Path:
         """A later release whose schema has one more migration."""
-        overlay = self._overlay("second")
-        folder = overlay / "appliance/storage/postgres/migrations"
-        name = _next_migration(self._repository / "appliance/storage/postgres/migrations")
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / f"{name}_add_airgap_notes.sql").write_text(
+        overlay = self._migrating(
+            "second",
+            "add_airgap_notes",
             "-- A table of the guest tests; adding it locks nothing.\n"
-            "CREATE TABLE airgap_notes (id text PRIMARY KEY, note text NOT NULL);\n"
+            "CREATE TABLE airgap_notes (id text PRIMARY KEY, note text NOT NULL);\n",
         )
         return self._bundle("0.2.0", 2, overlay)
 
@@ -55,32 +54,20 @@ class Releases:
     @property
     def broken(self) -> Path:
         """A later release whose API never gets ready."""
-        overlay = self._overlay("broken")
-        source = (self._repository / "appliance/cli/server.py").read_text()
-        target = overlay / "appliance/cli/server.py"
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(source.rstrip() + '\n\nraise SystemExit("this release is broken")\n')
+        overlay = self._ended_at_import("broken", "appliance/cli/server.py")
         return self._bundle("0.3.0", 3, overlay)
 
     @property
     def unsteady(self) -> Path:
         """A later release whose API answers but whose worker ends: only the gate sees it."""
-        overlay = self._overlay("unsteady")
-        source = (self._repository / "appliance/cli/worker.py").read_text()
-        target = overlay / "appliance/cli/worker.py"
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(source.rstrip() + '\n\nraise SystemExit("this release is broken")\n')
+        overlay = self._ended_at_import("unsteady", "appliance/cli/worker.py")
         return self._bundle("0.4.0", 4, overlay)
 
     @property
     def unmigratable(self) -> Path:
         """A later release whose migration fails."""
-        overlay = self._overlay("unmigratable")
-        folder = overlay / "appliance/storage/postgres/migrations"
-        name = _next_migration(self._repository / "appliance/storage/postgres/migrations")
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / f"{name}_add_nonsense.sql").write_text(
-            "-- Fails.\nCREATE TABLE nonsense (id no_such_type);\n"
+        overlay = self._migrating(
+            "unmigratable", "add_nonsense", "-- Fails.\nCREATE TABLE nonsense (id no_such_type);\n"
         )
         return self._bundle("0.5.0", 5, overlay)
 
@@ -95,6 +82,24 @@ class Releases:
 
     def _overlay(self, name: str) -> Path:
         return self._folder / f"overlay-{name}"
+
+    def _ended_at_import(self, name: str, module: str) -> Path:
+        """An overlay in which a module of this tree ends every program that imports it."""
+        overlay = self._overlay(name)
+        target = overlay / module
+        target.parent.mkdir(parents=True, exist_ok=True)
+        source = (self._repository / module).read_text()
+        target.write_text(source.rstrip() + '\n\nraise SystemExit("this release is broken")\n')
+        return overlay
+
+    def _migrating(self, name: str, title: str, statements: str) -> Path:
+        """An overlay with one more migration of PostgreSQL."""
+        overlay = self._overlay(name)
+        number = _next_migration(self._repository / _MIGRATIONS)
+        target = overlay / _MIGRATIONS / f"{number}_{title}.sql"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(statements)
+        return overlay
 
     def _bundle(self, version: str, number: int, overlay: Path | None = None) -> Path:
         path = self._folder / f"pug-appliance-{version}-linux-x86_64.tar.gz"
