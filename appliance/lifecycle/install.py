@@ -16,23 +16,19 @@ import psutil
 from appliance.base.clock import Clock
 from appliance.base.files import PRIVATE_FILE, PRIVATE_FOLDER
 from appliance.config.model import Settings
-from appliance.config.secrets import ensure_secrets
 from appliance.config.tls import find_tls
-from appliance.engines.postgres import ensure_superuser_secret
 from appliance.lifecycle.facts import HostFacts, WantedPort, find_tool, gather_facts
 from appliance.lifecycle.first_settings import FirstSettings, InstallOptions, choose_settings
 from appliance.lifecycle.host import Host
 from appliance.lifecycle.journal import Journal, Outcome
 from appliance.lifecycle.layout import (
-    APPLIANCE_USER,
-    POSTGRES_USER,
     PUBLIC_FILE,
     PUBLIC_FOLDER,
-    USERS,
     Layout,
 )
 from appliance.lifecycle.operation import operation_lock
 from appliance.lifecycle.preflight import PreflightFinding, Requirements, judge
+from appliance.lifecycle.premises import ensure_accounts, ensure_all_secrets, ensure_folders
 from appliance.lifecycle.progress import Progress
 from appliance.lifecycle.release_copy import copy_release, flush_release
 from appliance.lifecycle.runner import Drill, Runner, no_drill
@@ -197,14 +193,10 @@ class Installer:
         await flush_release(self._layout.release(self._bundle.manifest.version))
 
     async def _make_accounts(self) -> None:
-        for name in USERS:
-            await self._host.ensure_user(name)
-        # The socket of PostgreSQL is open to its group only.
-        await self._host.ensure_user(APPLIANCE_USER, groups=(POSTGRES_USER,))
+        await ensure_accounts(self._host)
 
     async def _make_folders(self) -> None:
-        for folder in self._layout.folders():
-            self._host.make_folder(folder.path, mode=folder.mode, owner=folder.owner)
+        ensure_folders(self._layout, self._host)
 
     async def _copy_release(self) -> None:
         manifest = self._bundle.manifest
@@ -227,8 +219,7 @@ class Installer:
             self._host.write(path, f"{key.text}\n".encode(), mode=PUBLIC_FILE)
 
     async def _make_secrets(self) -> None:
-        ensure_secrets(self._layout.secrets)
-        ensure_superuser_secret(self._layout.secrets)
+        ensure_all_secrets(self._layout)
 
     async def _write_config(self) -> None:
         if self._config_text is not None and not self._layout.config_file.exists():
