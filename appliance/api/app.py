@@ -20,6 +20,7 @@ from litestar.handlers import ASGIRouteHandler
 from litestar.types import Receive, Scope, Send
 
 from appliance.api import health, metrics, web
+from appliance.api.address import TrustedProxies
 from appliance.api.call import Boundary
 from appliance.api.cors import CorsPolicy
 from appliance.api.gateway import SAFETY_HEADERS, Gateway
@@ -50,6 +51,8 @@ def create_app(
     cors = CorsPolicy(settings.api.cors_origins)
     gateway = Gateway(
         keys=services.keys,
+        access=services.control.access,
+        proxies=TrustedProxies(settings.network.trusted_proxies),
         cors=cors,
         body_bytes_max=settings.api.body_bytes_max,
         clock=time,

@@ -9,35 +9,63 @@ from collections.abc import Mapping
 from typing import Final, assert_never
 from urllib.parse import parse_qsl
 
+from msgspec import Struct
+
 from appliance.api.call import Boundary
-from appliance.api.ports import Keys, Principal
+from appliance.api.ports import Access, Keys, Principal
 from appliance.base.errors import UnauthenticatedError
+from appliance.domain.access.callers import SignedIn
 
 KEY_CHARACTERS_MAX: Final = 64
 _PUBLIC: Final = "pub_"
 _PRIVATE: Final = "prv_"
 _KEY_PARAMETER: Final = "api_key"
 _PARAMETERS_MAX: Final = 32
+_BEARER: Final = "Bearer "
+_PROJECT_CHARACTERS_MAX: Final = 64
+
+
+class Caller(Struct, frozen=True, kw_only=True):
+    """Whom a request's credential stands for: a project, a customer, or both."""
+
+    principal: Principal | None = None
+    signed_in: SignedIn | None = None
 
 
 async def authenticate(
-    boundary: Boundary, headers: Mapping[str, str], query: bytes, keys: Keys
-) -> Principal | None:
-    """The caller, or None where no credential is asked for.
+    boundary: Boundary, headers: Mapping[str, str], query: bytes, keys: Keys, access: Access
+) -> Caller:
+    """The caller; nobody where no credential is asked for.
 
     Raises UnauthenticatedError for a missing, malformed or unknown credential and lets
     UnavailableError of the look-up pass.
     """
     match boundary:
         case Boundary.PUBLIC:
-            return None
+            return Caller()
         case Boundary.SDK:
-            return await _resolve(keys, _sdk_token(headers, query))
+            return Caller(principal=await _resolve(keys, _sdk_token(headers, query)))
         case Boundary.SHARED:
-            return await _resolve(keys, _private_token(headers))
+            if "x-api-key" in headers:
+                return Caller(principal=await _resolve(keys, _private_token(headers)))
+            return await _sign_in(access, headers)
         case Boundary.DASHBOARD:
-            raise _refused()
+            return await _sign_in(access, headers)
     assert_never(boundary)
+
+
+async def _sign_in(access: Access, headers: Mapping[str, str]) -> Caller:
+    """The customer of a token; a project that is named must be theirs, used or not."""
+    text = headers.get("authorization", "")
+    project = headers.get("x-project-id") or None
+    if not text.startswith(_BEARER) or len(project or "") > _PROJECT_CHARACTERS_MAX:
+        raise _refused()
+    if project is not None and not project.isalnum():
+        raise _refused()
+    signed_in = await access.signed_in(text.removeprefix(_BEARER), project)
+    if signed_in is None:
+        raise _refused()
+    return Caller(principal=signed_in.project, signed_in=signed_in)
 
 
 def _sdk_token(headers: Mapping[str, str], query: bytes) -> str | None:

@@ -13,6 +13,7 @@ from typing import Final
 import msgspec
 
 from appliance.api.ports import Principal
+from appliance.domain.access.callers import Actor, ActorKind, SignedIn
 
 
 class Boundary(StrEnum):
@@ -27,7 +28,8 @@ class Boundary(StrEnum):
 class Call(msgspec.Struct, kw_only=True):
     """Facts about one request; mutable, because they are learned on the way.
 
-    Names in `headers` are lower-case; `peer` is the TCP peer's address, empty when unknown.
+    Names in `headers` are lower-case; `peer` is the TCP peer's address, empty when unknown, and
+    `address` the caller's behind trusted proxies.
     `error_fields` is what an error says to the log only, like the code of a store.
     """
 
@@ -35,7 +37,9 @@ class Call(msgspec.Struct, kw_only=True):
     boundary: Boundary
     headers: Mapping[str, str]
     peer: str
+    address: str = ""
     principal: Principal | None = None
+    signed_in: SignedIn | None = None
     code: str = "ok"
     reason: str = ""
     error_fields: Mapping[str, str] = {}
@@ -47,6 +51,24 @@ class Call(msgspec.Struct, kw_only=True):
         """The authenticated principal; only handlers behind a credential ask."""
         assert self.principal is not None
         return self.principal
+
+    @property
+    def customer(self) -> SignedIn:
+        """The signed-in customer; only handlers of the dashboard boundary ask."""
+        assert self.signed_in is not None
+        return self.signed_in
+
+    @property
+    def actor(self) -> Actor:
+        """Who the audit log says it was; nobody but an address before sign-in."""
+        if self.signed_in is None:
+            return Actor(kind=ActorKind.CUSTOMER, address=self.address)
+        return Actor(
+            kind=ActorKind.CUSTOMER,
+            id=self.signed_in.customer_id,
+            label=self.signed_in.email,
+            address=self.address,
+        )
 
 
 current_call: Final[ContextVar[Call]] = ContextVar("current_call")

@@ -15,13 +15,14 @@ from connectrpc.errors import ConnectError
 from litestar.types import HTTPScope, Message, Receive, Scope, Send
 
 from appliance.api import grpc_web_text
+from appliance.api.address import TrustedProxies
 from appliance.api.authenticate import authenticate
 from appliance.api.call import Boundary, Call, current_call
 from appliance.api.cors import CorsPolicy
 from appliance.api.errors import wire_error
 from appliance.api.limits import limited, too_large
 from appliance.api.metrics import IN_PROGRESS, REQUESTS, SECONDS
-from appliance.api.ports import Keys
+from appliance.api.ports import Access, Keys
 from appliance.api.protocols import (
     ACCEPT_POST,
     Answer,
@@ -65,9 +66,19 @@ class Gateway:
     """Carries calls from the socket to the services."""
 
     def __init__(
-        self, *, keys: Keys, cors: CorsPolicy, body_bytes_max: int, clock: Clock, ids: IdMaker
+        self,
+        *,
+        keys: Keys,
+        access: Access,
+        proxies: TrustedProxies,
+        cors: CorsPolicy,
+        body_bytes_max: int,
+        clock: Clock,
+        ids: IdMaker,
     ) -> None:
         self._keys = keys
+        self._access = access
+        self._proxies = proxies
         self._cors = cors
         self._body_bytes_max = body_bytes_max
         self._clock = clock
@@ -83,11 +94,13 @@ class Gateway:
             for name, value in reversed(list(scope["headers"]))
         }
         client = scope["client"]
+        peer = client[0] if client else ""
         call = Call(
             request_id=self._ids.make(),
             boundary=service.boundary,
             headers=headers,
-            peer=client[0] if client else "",
+            peer=peer,
+            address=self._proxies.caller(peer, headers.get("x-forwarded-for")),
         )
         token = current_call.set(call)
         IN_PROGRESS.inc()
@@ -132,11 +145,13 @@ class Gateway:
 
     async def _admit(self, call: Call, scope: HTTPScope) -> None:
         try:
-            call.principal = await authenticate(
-                call.boundary, call.headers, scope["query_string"], self._keys
+            caller = await authenticate(
+                call.boundary, call.headers, scope["query_string"], self._keys, self._access
             )
         except Exception as error:
             raise Refused(wire_error(error)) from error
+        call.principal = caller.principal
+        call.signed_in = caller.signed_in
 
     def _check(
         self, service: MountedService, method: str, scope: HTTPScope, protocol: Protocol | None

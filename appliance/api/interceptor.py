@@ -1,7 +1,8 @@
-"""What happens around every handler: schema rules before it, error translation after it.
+"""What happens around every handler: schema rules and roles before it, error translation after it.
 
 Invariant: a handler never sees a message that breaks a rule of its schema, all broken rules are
-told at once [services 2.2], and no failure leaves without going through `errors.wire_error`.
+told at once [services 2.2], nor a caller without the right, which is asked after the rules [services
+2.3], and no failure leaves without going through `errors.wire_error`.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -11,7 +12,10 @@ import protovalidate
 from connectrpc.request import RequestContext
 from protobuf import Message
 
+from appliance.api.authorize import authorize
+from appliance.api.call import current_call
 from appliance.api.errors import wire_error
+from appliance.api.ports import Access
 from appliance.base.errors import InvalidInputError, Violation
 
 _Request = TypeVar("_Request")
@@ -26,6 +30,9 @@ _TOLD_IN_SENTENCE_MAX: Final = 3
 class HandlerGuard:
     """Interceptor of one service."""
 
+    def __init__(self, access: Access) -> None:
+        self._access = access
+
     async def intercept_unary(
         self,
         call_next: Callable[[_Request, _Context], Awaitable[_Response]],
@@ -35,6 +42,7 @@ class HandlerGuard:
     ) -> _Response:
         try:
             validate(request)
+            await authorize(_path(ctx), request, current_call.get(), self._access)
             return await call_next(request, ctx)
         except Exception as error:
             raise wire_error(error) from error
@@ -48,10 +56,15 @@ class HandlerGuard:
     ) -> AsyncIterator[_Response]:
         try:
             validate(request)
+            await authorize(_path(ctx), request, current_call.get(), self._access)
             async for message in call_next(request, ctx):
                 yield message
         except Exception as error:
             raise wire_error(error) from error
+
+
+def _path(ctx: _Context) -> str:
+    return f"{ctx.method.service_name}/{ctx.method.name}"
 
 
 def validate(request: object) -> None:

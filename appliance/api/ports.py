@@ -7,9 +7,12 @@ Invariant: the faces know these shapes only, never a driver or a statement. The 
 from collections.abc import Mapping
 from typing import Protocol
 
+from appliance.domain.access.callers import SignedIn
+from appliance.domain.access.roles import Role
 from appliance.domain.ingest.event import Batch
 from appliance.domain.ingest.facts import RequestFacts
 from appliance.gen.shared.insights.v1.insights_pb import QueryRequest, QueryResponse
+from appliance.services.control import ControlPlane
 
 
 class Principal(Protocol):
@@ -40,6 +43,18 @@ class Keys(Protocol):
 
     async def resolve(self, token: str, /) -> Principal | None:
         """Whose key this is; None for a key that is not ours. Raises UnavailableError."""
+        ...
+
+
+class Access(Protocol):
+    """Customers and their roles."""
+
+    async def signed_in(self, token: str, project_id: str | None, /) -> SignedIn | None:
+        """Whose access token this is; None when it does not hold. Raises UnavailableError."""
+        ...
+
+    async def role(self, org_id: str, customer_id: str, /) -> Role | None:
+        """A customer's role in an organisation; None for strangers. Raises UnavailableError."""
         ...
 
 
@@ -86,6 +101,9 @@ class Services(Protocol):
 
     @property
     def insights(self) -> Insights: ...
+
+    @property
+    def control(self) -> ControlPlane: ...
 
     def disk(self) -> Disk:
         """How full the disk is, and how many batches that cost."""

@@ -8,7 +8,7 @@ from appliance.cli.desk import at_desk
 from appliance.cli.options import json_option, print_json, settings_options
 from appliance.config.model import Settings
 from appliance.config.secrets import Secret, load_secret_file
-from appliance.services.accounts import Role
+from appliance.domain.access.roles import Role
 
 
 @click.group()

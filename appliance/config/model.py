@@ -285,6 +285,13 @@ class NetworkSettings(Section, frozen=True, kw_only=True):
             "like those of external stores or of a mail provider; needs `install` again"
         ),
     ] = ()
+    trusted_proxies: Annotated[
+        tuple[Annotated[str, Meta(min_length=1)], ...],
+        Meta(
+            description="networks (CIDR) of reverse proxies whose X-Forwarded-For is believed by "
+            "sign-in limits and the audit log"
+        ),
+    ] = ("127.0.0.0/8", "::1/128")
 
 
 class DiskSettings(Section, frozen=True, kw_only=True):

@@ -6,7 +6,6 @@ because it takes a good part of a second and the loop has others to serve.
 
 import asyncio
 import re
-from enum import StrEnum
 from typing import Final
 
 import bcrypt
@@ -15,6 +14,7 @@ from msgspec import Struct
 from appliance.base.errors import ConflictError, InvalidInputError
 from appliance.base.ids import IdMaker
 from appliance.config.secrets import Secret
+from appliance.domain.access.roles import Role
 from appliance.services.projects import DEFAULT_NAME
 from appliance.storage.postgres.accounts import add_customer, add_member
 from appliance.storage.postgres.pool import Postgres
@@ -26,19 +26,6 @@ EMAIL_CHARACTERS_MAX: Final = 255
 NAME_CHARACTERS_MAX: Final = 150
 BCRYPT_COST: Final = 10
 _EMAIL: Final = re.compile(r"[^@\s]+@[^@\s]+")
-
-
-class Role(StrEnum):
-    """What a member may do in an organisation [services 4]."""
-
-    ADMIN = "admin"
-    MEMBER = "member"
-    VIEWER = "viewer"
-
-    @property
-    def stored(self) -> str:
-        """The name in the database and on the wire."""
-        return f"ORG_ROLE_{self.name}"
 
 
 class CreatedUser(Struct, frozen=True, kw_only=True):

@@ -16,7 +16,9 @@ from appliance.base.errors import ApplianceError
 from appliance.base.ids import IdMaker, SystemRandomness
 from appliance.config.endpoints import Endpoints, resolve_endpoints
 from appliance.config.model import Settings
+from appliance.config.secrets import Secret, SecretName, load_secret
 from appliance.services.accounts import AccountsService
+from appliance.services.control import ControlPlane
 from appliance.services.cookieless import CookielessIdentities
 from appliance.services.deadletters import DeadLettersService
 from appliance.services.ingest import IngestService
@@ -24,6 +26,8 @@ from appliance.services.insights import InsightsService
 from appliance.services.keys import KeyRing, KeysService
 from appliance.services.projects import ProjectsService
 from appliance.services.room import DiskState, Room, make_room
+from appliance.services.stores import Stores
+from appliance.services.tokens import ephemeral_key
 from appliance.storage.clickhouse.client import ClickHouse
 from appliance.storage.clickhouse.insights.run import ClickHouseInsights
 from appliance.storage.postgres.pool import Postgres
@@ -48,6 +52,8 @@ class Services:
         name: str,
         clock: Clock | None = None,
         room: Room | None = None,
+        settings: Settings | None = None,
+        signing_key: Secret | None = None,
     ) -> None:
         chosen = clock or SystemClock()
         self._room = room or Room((), reserve_bytes=0, clock=chosen)
@@ -65,6 +71,19 @@ class Services:
         self.projects = ProjectsService(self._postgres, ids)
         self.key_chain = KeysService(self._postgres, publisher, ids)
         self.accounts = AccountsService(self._postgres, ids)
+        stores = Stores(
+            postgres=self._postgres,
+            clickhouse=self._clickhouse,
+            streams=self._streams,
+            publisher=publisher,
+        )
+        self.control = ControlPlane(
+            stores,
+            settings or Settings(),
+            signing_key or ephemeral_key(),
+            clock=chosen,
+            ids=ids,
+        )
         self.dead_letters = DeadLettersService(DeadLetters(self._streams))
 
     async def open(self) -> None:
@@ -113,7 +132,15 @@ def build_services(settings: Settings, *, name: str = "pug-api") -> Services:
     """The services of an installation; raises MisconfiguredError for a missing secret."""
     clock = SystemClock()
     room = make_room(settings, clock)
-    return Services(resolve_endpoints(settings), name=name, clock=clock, room=room)
+    return Services(
+        resolve_endpoints(settings),
+        name=name,
+        clock=clock,
+        room=room,
+        settings=settings,
+        signing_key=settings.sessions.signing_key
+        or load_secret(settings.folders.secrets, SecretName.SESSIONS),
+    )
 
 
 async def _answers(question: Awaitable[None]) -> bool:

@@ -19,14 +19,18 @@ import msgspec
 from protobuf import Oneof
 
 from appliance.api.server import run
+from appliance.base.clock import SystemClock
 from appliance.base.errors import ApplianceError, UnavailableError
+from appliance.base.ids import IdMaker
 from appliance.base.log import configure_logging
 from appliance.base.ready import (
     LISTEN_DESCRIPTOR_VARIABLE,
     READY_DESCRIPTOR_VARIABLE,
     parse_ready,
 )
+from appliance.config.endpoints import ClickHouseEndpoint, NatsEndpoint, PostgresEndpoint
 from appliance.config.model import ApiSettings, Settings, TlsSettings, TlsVersion
+from appliance.config.secrets import Secret
 from appliance.domain.ingest.event import Batch
 from appliance.domain.ingest.facts import RequestFacts
 from appliance.domain.ingest.validate import check_batch
@@ -37,8 +41,15 @@ from appliance.gen.shared.insights.v1.insights_pb import (
     TrendSeries,
     TrendsResult,
 )
+from appliance.services.control import ControlPlane
 from appliance.services.room import DiskState
+from appliance.services.stores import Stores
+from appliance.services.tokens import ephemeral_key
 from appliance.services.wiring import build_services
+from appliance.storage.clickhouse.client import ClickHouse
+from appliance.storage.postgres.pool import Postgres
+from appliance.storage.streams.connection import Streams
+from appliance.storage.streams.publish import Publisher
 from tests.support.engines import engine_settings
 
 PUBLIC_KEY = "pub_" + "a" * 20
@@ -112,6 +123,30 @@ class MemoryInsights:
         return QueryResponse(result=Oneof("trends", TrendsResult(series=[series])))
 
 
+def unreachable_control() -> ControlPlane:
+    """A control plane whose stores are nowhere: whoever asks is told `unavailable`."""
+    nowhere = Secret("postgresql://nobody@127.0.0.1:1/none")
+    clock = SystemClock()
+    postgres = PostgresEndpoint(url=nowhere, pool_size_max=1, external=True)
+    streams = Streams(NatsEndpoint(url=Secret("nats://127.0.0.1:1"), external=True), name="none")
+    clickhouse = ClickHouseEndpoint(
+        host="127.0.0.1",
+        port=1,
+        user="none",
+        password=None,
+        database="none",
+        secure=False,
+        external=True,
+    )
+    stores = Stores(
+        postgres=Postgres(postgres),
+        clickhouse=ClickHouse(clickhouse),
+        streams=streams,
+        publisher=Publisher(streams),
+    )
+    return ControlPlane(stores, Settings(), ephemeral_key(), clock=clock, ids=IdMaker(clock))
+
+
 class MemoryServices:
     """Everything the faces use, in memory."""
 
@@ -119,6 +154,7 @@ class MemoryServices:
         self.keys = MemoryKeys()
         self.ingest = MemoryIngest()
         self.insights = MemoryInsights()
+        self.control = unreachable_control()
         self.states: Mapping[str, bool] = dict.fromkeys(
             ("postgres_writer", "postgres_reader", "clickhouse", "nats"), True
         )

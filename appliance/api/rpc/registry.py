@@ -5,7 +5,7 @@ has written yet answers `unimplemented`. Services that are defined but not serve
 not here; their paths are unknown.
 """
 
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable
 from typing import Any, Final, Protocol
 
 import msgspec
@@ -20,6 +20,12 @@ from appliance.api.codecs import batch_codecs, message_codecs
 from appliance.api.interceptor import HandlerGuard
 from appliance.api.limits import BoundedGzip, BoundedZstd
 from appliance.api.ports import Services
+from appliance.api.rpc.dashboard.customers import Customers
+from appliance.api.rpc.dashboard.email_providers import EmailProviders
+from appliance.api.rpc.dashboard.orgs import Orgs
+from appliance.api.rpc.dashboard.projects import Projects
+from appliance.api.rpc.dashboard.usage import Usage
+from appliance.api.rpc.public.auth import Auth
 from appliance.api.rpc.sdk.events import Events
 from appliance.api.rpc.shared.insights import InsightAnswers
 from appliance.gen.dashboard.customers.v1 import customers_connect
@@ -35,6 +41,7 @@ from appliance.gen.sdk.profiles.v1 import profiles_connect as sdk_profiles_conne
 from appliance.gen.shared.activity.v1 import activity_connect
 from appliance.gen.shared.insights.v1 import insights_connect
 from appliance.gen.shared.profiles.v1 import profiles_connect
+from appliance.services.control import ControlPlane
 
 
 class MountedService(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,28 +70,10 @@ class _Application(Protocol):
     ) -> ConnectASGIApplication[Any]: ...
 
 
-class _Auth(auth_connect.AuthService): ...
-
-
 class _SharedDashboards(shared_dashboards_connect.SharedDashboardsService): ...
 
 
-class _Customers(customers_connect.CustomersService): ...
-
-
-class _Orgs(orgs_connect.OrgsService): ...
-
-
-class _Projects(projects_connect.ProjectsService): ...
-
-
 class _Dashboards(dashboards_connect.DashboardsService): ...
-
-
-class _OrgEmailProviders(orgemailproviders_connect.OrgEmailProvidersService): ...
-
-
-class _Usage(usage_connect.UsageService): ...
 
 
 class _Activity(activity_connect.ActivityService): ...
@@ -97,25 +86,29 @@ class _SdkProfiles(sdk_profiles_connect.ProfilesSDKService): ...
 
 
 _UNWRITTEN: Final[tuple[tuple[Boundary, type[_Handlers], _Application], ...]] = (
-    (Boundary.PUBLIC, _Auth, auth_connect.AuthServiceASGIApplication),
     (
         Boundary.PUBLIC,
         _SharedDashboards,
         shared_dashboards_connect.SharedDashboardsServiceASGIApplication,
     ),
-    (Boundary.DASHBOARD, _Customers, customers_connect.CustomersServiceASGIApplication),
-    (Boundary.DASHBOARD, _Orgs, orgs_connect.OrgsServiceASGIApplication),
-    (Boundary.DASHBOARD, _Projects, projects_connect.ProjectsServiceASGIApplication),
     (Boundary.DASHBOARD, _Dashboards, dashboards_connect.DashboardsServiceASGIApplication),
-    (
-        Boundary.DASHBOARD,
-        _OrgEmailProviders,
-        orgemailproviders_connect.OrgEmailProvidersServiceASGIApplication,
-    ),
-    (Boundary.DASHBOARD, _Usage, usage_connect.UsageServiceASGIApplication),
     (Boundary.SHARED, _Activity, activity_connect.ActivityServiceASGIApplication),
     (Boundary.SHARED, _Profiles, profiles_connect.ProfilesServiceASGIApplication),
     (Boundary.SDK, _SdkProfiles, sdk_profiles_connect.ProfilesSDKServiceASGIApplication),
+)
+
+
+_CONTROL: Final[tuple[tuple[Boundary, Callable[[ControlPlane], _Handlers], _Application], ...]] = (
+    (Boundary.PUBLIC, Auth, auth_connect.AuthServiceASGIApplication),
+    (Boundary.DASHBOARD, Customers, customers_connect.CustomersServiceASGIApplication),
+    (Boundary.DASHBOARD, Orgs, orgs_connect.OrgsServiceASGIApplication),
+    (Boundary.DASHBOARD, Projects, projects_connect.ProjectsServiceASGIApplication),
+    (
+        Boundary.DASHBOARD,
+        EmailProviders,
+        orgemailproviders_connect.OrgEmailProvidersServiceASGIApplication,
+    ),
+    (Boundary.DASHBOARD, Usage, usage_connect.UsageServiceASGIApplication),
 )
 
 
@@ -137,7 +130,7 @@ def mounted_services(services: Services, body_bytes_max: int) -> tuple[MountedSe
             },
             application=application(
                 handlers,
-                interceptors=(HandlerGuard(),),
+                interceptors=(HandlerGuard(services.control.access),),
                 read_max_bytes=None,  # limits.py bounds bodies, with the code SDKs need
                 compressions=compressions,
                 codecs=codecs,
@@ -156,6 +149,10 @@ def mounted_services(services: Services, body_bytes_max: int) -> tuple[MountedSe
             InsightAnswers(services.insights),
             insights_connect.InsightsServiceASGIApplication,
             messages,
+        ),
+        *(
+            mount(boundary, handlers(services.control), application, messages)
+            for boundary, handlers, application in _CONTROL
         ),
         *(
             mount(boundary, handlers(), application, messages)

@@ -16,7 +16,7 @@ from appliance.base.tasks import poll
 from appliance.base.units import Seconds
 from appliance.config.endpoints import ClickHouseEndpoint, Endpoints, NatsEndpoint, PostgresEndpoint
 from appliance.config.secrets import Secret
-from appliance.services.accounts import Role
+from appliance.domain.access.roles import Role
 from appliance.services.wiring import Services
 from appliance.storage.migrate import migrate_nats, migrate_postgres
 from appliance.storage.postgres.pool import Postgres
