@@ -1,8 +1,8 @@
 """What happens around every handler: schema rules and roles before it, error translation after it.
 
 Invariant: a handler never sees a message that breaks a rule of its schema, all broken rules are
-told at once [services 2.2], nor a caller without the right, which is asked after the rules [services
-2.3], and no failure leaves without going through `errors.wire_error`.
+told at once [services 2.2], nor a caller without the right, which is asked after the rules, and no
+failure leaves without going through `errors.wire_error`.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable

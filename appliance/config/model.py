@@ -9,28 +9,18 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Final
 
-import msgspec
 from msgspec import Meta
 
 from appliance.base.units import Bytes, Seconds
 from appliance.config.folders import Folders
+from appliance.config.people import EmailSettings, SessionSettings
 from appliance.config.secrets import Secret
-
-Port = Annotated[int, Meta(ge=0, le=65535)]
-Name = Annotated[str, Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,62}$")]
+from appliance.config.section import Name, Section, env_names
 
 DEFAULT_DATA_DIR: Final = Path("~/.local/share/pug-appliance")
 DEFAULT_CONFIG_FILE: Final = Path("/etc/pug/appliance.toml")
 SYSTEMD_SOCKET_DIR: Final = Path("/run/pug-postgres")
 """Where PostgreSQL's unit has its Unix socket."""
-
-
-def _env(*names: str) -> dict[str, tuple[str, ...]]:
-    return {"env": names}
-
-
-class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A branch of the tree: immutable, and an unknown key in it is an error."""
 
 
 class LogForm(StrEnum):
@@ -72,18 +62,12 @@ class Supervision(StrEnum):
     SYSTEMD = "systemd"
 
 
-class EmailProvider(StrEnum):
-    """Who carries the operator's mail [configuration 4]."""
-
-    RESEND = "resend"
-    SES = "ses"
-
-
 class ApiSettings(Section, frozen=True, kw_only=True):
     """The only public door."""
 
     host: Annotated[
-        str, Meta(min_length=1, description="address to listen on", extra=_env("PUG_SERVER_HOST"))
+        str,
+        Meta(min_length=1, description="address to listen on", extra=env_names("PUG_SERVER_HOST")),
     ] = "127.0.0.1"
     port: Annotated[
         int,
@@ -91,7 +75,7 @@ class ApiSettings(Section, frozen=True, kw_only=True):
             ge=0,
             le=65535,
             description="public TCP port; 0 lets the system choose",
-            extra=_env("PUG_SERVER_PORT"),
+            extra=env_names("PUG_SERVER_PORT"),
         ),
     ] = 8080
     grpc_port: Annotated[
@@ -99,14 +83,14 @@ class ApiSettings(Section, frozen=True, kw_only=True):
         Meta(
             description="TCP port of native gRPC (HTTP/2 without TLS); unset: none, "
             "0 lets the system choose",
-            extra=_env("PUG_GRPC_PORT"),
+            extra=env_names("PUG_GRPC_PORT"),
         ),
     ] = None
     cors_origins: Annotated[
         tuple[Annotated[str, Meta(min_length=1)], ...],
         Meta(
             description="origins that dashboards may call from; entries may hold one *",
-            extra=_env("PUG_CORS_ORIGINS"),
+            extra=env_names("PUG_CORS_ORIGINS"),
         ),
     ] = ("*",)
     body_bytes_max: Annotated[
@@ -149,7 +133,7 @@ class PostgresSettings(Section, frozen=True, kw_only=True):
         Secret | None,
         Meta(
             description="URL of an external PostgreSQL; then none is started here",
-            extra=_env("DATABASE_URL"),
+            extra=env_names("DATABASE_URL"),
         ),
     ] = None
     port: Annotated[
@@ -158,7 +142,7 @@ class PostgresSettings(Section, frozen=True, kw_only=True):
             ge=0,
             le=65535,
             description="loopback port of the engine; another is chosen when it is taken",
-            extra=_env("DB_PORT"),
+            extra=env_names("DB_PORT"),
         ),
     ] = 5432
     socket_dir: Annotated[
@@ -168,10 +152,12 @@ class PostgresSettings(Section, frozen=True, kw_only=True):
             "on loopback, but /run/pug-postgres under systemd"
         ),
     ] = None
-    database: Annotated[Name, Meta(description="database of the engine", extra=_env("DB_NAME"))] = (
+    database: Annotated[
+        Name, Meta(description="database of the engine", extra=env_names("DB_NAME"))
+    ] = "pug"
+    user: Annotated[Name, Meta(description="role of the appliance", extra=env_names("DB_USER"))] = (
         "pug"
     )
-    user: Annotated[Name, Meta(description="role of the appliance", extra=_env("DB_USER"))] = "pug"
     connections_max: Annotated[
         int, Meta(ge=4, le=1000, description="connections the engine accepts")
     ] = 60
@@ -185,20 +171,25 @@ class NatsSettings(Section, frozen=True, kw_only=True):
         Secret | None,
         Meta(
             description="URL of an external NATS server or cluster; then none is started here",
-            extra=_env("NATS_URL"),
+            extra=env_names("NATS_URL"),
         ),
     ] = None
     creds_file: Annotated[
         Path | None,
-        Meta(description="credentials file for the external server", extra=_env("NATS_CREDS_FILE")),
+        Meta(
+            description="credentials file for the external server",
+            extra=env_names("NATS_CREDS_FILE"),
+        ),
     ] = None
     jwt: Annotated[
         Secret | None,
-        Meta(description="user JWT for the external server; needs seed", extra=_env("NATS_JWT")),
+        Meta(
+            description="user JWT for the external server; needs seed", extra=env_names("NATS_JWT")
+        ),
     ] = None
     seed: Annotated[
         Secret | None,
-        Meta(description="seed of the user JWT; needs jwt", extra=_env("NATS_SEED")),
+        Meta(description="seed of the user JWT; needs jwt", extra=env_names("NATS_SEED")),
     ] = None
     port: Annotated[
         int,
@@ -231,7 +222,7 @@ class ClickHouseSettings(Section, frozen=True, kw_only=True):
         Meta(
             description="URL of an external ClickHouse (http, https or clickhouse scheme); "
             "then none is started here",
-            extra=_env("CLICKHOUSE_URL"),
+            extra=env_names("CLICKHOUSE_URL"),
         ),
     ] = None
     port: Annotated[
@@ -240,14 +231,14 @@ class ClickHouseSettings(Section, frozen=True, kw_only=True):
             ge=0,
             le=65535,
             description="loopback port of the engine; another is chosen when it is taken",
-            extra=_env("CLICKHOUSE_HTTP_PORT"),
+            extra=env_names("CLICKHOUSE_HTTP_PORT"),
         ),
     ] = 8123
     database: Annotated[
-        Name, Meta(description="database of the event store", extra=_env("CLICKHOUSE_DB"))
+        Name, Meta(description="database of the event store", extra=env_names("CLICKHOUSE_DB"))
     ] = "pug"
     user: Annotated[
-        Name, Meta(description="user of the event store", extra=_env("CLICKHOUSE_USER"))
+        Name, Meta(description="user of the event store", extra=env_names("CLICKHOUSE_USER"))
     ] = "pug"
     memory_bytes_max: Annotated[
         Bytes | None,
@@ -270,7 +261,7 @@ class WorkerSettings(Section, frozen=True, kw_only=True):
         Meta(
             description="address of the workers' /healthz and /readyz; `off` for none, "
             "port 0 for any",
-            extra=_env("PUG_WORKER_HEALTH_ADDR"),
+            extra=env_names("PUG_WORKER_HEALTH_ADDR"),
         ),
     ] = "127.0.0.1:0"
 
@@ -339,83 +330,35 @@ class LogSettings(Section, frozen=True, kw_only=True):
     ] = None
 
 
-class SessionSettings(Section, frozen=True, kw_only=True):
-    """Sign-in to the dashboard."""
-
-    signing_key: Annotated[
-        Secret | None,
-        Meta(
-            description="HMAC key of access tokens; unset: made at first start",
-            extra=_env("PUG_JWT_SECRET_KEY"),
-        ),
-    ] = None
-    google_client_id: Annotated[
-        str,
-        Meta(
-            description="audience of Google ID tokens; empty switches Google sign-in off",
-            extra=_env("PUG_OAUTH_GOOGLE_CLIENT_ID"),
-        ),
-    ] = ""
-
-
-class EmailSettings(Section, frozen=True, kw_only=True):
-    """Outgoing mail; without a provider no mail is sent."""
-
-    dashboard_base_url: Annotated[
-        str,
-        Meta(description="start of the links in mails", extra=_env("PUG_DASHBOARD_BASE_URL")),
-    ] = ""
-    sender: Annotated[
-        str, Meta(description="operator's sender address", extra=_env("PUG_EMAIL_FROM"))
-    ] = ""
-    reply_to: Annotated[
-        str, Meta(description="operator's reply-to address", extra=_env("PUG_EMAIL_REPLY_TO"))
-    ] = ""
-    logo_url: Annotated[
-        str, Meta(description="picture in the mail header", extra=_env("PUG_EMAIL_LOGO_URL"))
-    ] = ""
-    provider: Annotated[
-        EmailProvider,
-        Meta(description="operator's mail provider", extra=_env("PUG_EMAIL_PROVIDER")),
-    ] = EmailProvider.RESEND
-    resend_api_key: Annotated[
-        Secret | None, Meta(description="key for Resend", extra=_env("PUG_RESEND_API_KEY"))
-    ] = None
-    ses_region: Annotated[
-        str, Meta(description="region for SES", extra=_env("PUG_SES_REGION", "AWS_REGION"))
-    ] = ""
-    provider_secret_key: Annotated[
-        Secret | None,
-        Meta(
-            description="base64 of the 32 bytes that encrypt organisations' mail credentials",
-            extra=_env("PUG_EMAIL_PROVIDER_SECRET_KEY"),
-        ),
-    ] = None
-
-
 class DemoSettings(Section, frozen=True, kw_only=True):
     """Invented traffic for trying the product out."""
 
     enabled: Annotated[
-        bool, Meta(description="produce demo traffic", extra=_env("PUG_DEMO_ENABLED"))
+        bool, Meta(description="produce demo traffic", extra=env_names("PUG_DEMO_ENABLED"))
     ] = False
     peak_sessions_per_minute: Annotated[
         float,
         Meta(
             gt=0,
             description="sessions a minute in the busiest hour",
-            extra=_env("PUG_DEMO_PEAK_SESSIONS_PER_MIN"),
+            extra=env_names("PUG_DEMO_PEAK_SESSIONS_PER_MIN"),
         ),
     ] = 6.0
     seed_events: Annotated[
         int,
         Meta(
-            ge=1, description="events of the one-time back-fill", extra=_env("PUG_DEMO_SEED_COUNT")
+            ge=1,
+            description="events of the one-time back-fill",
+            extra=env_names("PUG_DEMO_SEED_COUNT"),
         ),
     ] = 500_000
     seed_batch_events: Annotated[
         int,
-        Meta(ge=1, description="events of one back-fill insert", extra=_env("PUG_DEMO_SEED_BATCH")),
+        Meta(
+            ge=1,
+            description="events of one back-fill insert",
+            extra=env_names("PUG_DEMO_SEED_BATCH"),
+        ),
     ] = 10_000
 
 
@@ -443,7 +386,10 @@ class Settings(Section, frozen=True, kw_only=True):
 
     data_dir: Annotated[
         Path,
-        Meta(description="folder for everything the appliance writes", extra=_env("PUG_DATA_DIR")),
+        Meta(
+            description="folder for everything the appliance writes",
+            extra=env_names("PUG_DATA_DIR"),
+        ),
     ] = DEFAULT_DATA_DIR
     secrets_dir: Annotated[
         Path | None,

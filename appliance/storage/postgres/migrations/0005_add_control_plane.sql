@@ -1,14 +1,14 @@
 -- Why: what administration needs beside accounts: lock-out, soft deletion, retention, key rotation,
 -- the audit log, the record of jobs, report subscriptions, metered usage [services 3, 13; workers 2].
--- Locks: short ones while columns are added (no rewrite), one unique constraint becomes an index.
+-- Locks: short ones while columns are added; no row is rewritten.
 -- Size: small, but audit_entries, which its retention bounds.
 
 ALTER TABLE customers ADD COLUMN disable_time timestamptz;
 
 ALTER TABLE projects ADD COLUMN delete_time timestamptz;
 ALTER TABLE projects ADD COLUMN retention_days integer CHECK (retention_days BETWEEN 1 AND 36500);
-ALTER TABLE projects DROP CONSTRAINT projects_name_key;
-CREATE UNIQUE INDEX projects_name_key ON projects (org_id, display_name) WHERE delete_time IS NULL;
+-- A deleted project is called by its id, so that its name is free; here is what it was called.
+ALTER TABLE projects ADD COLUMN deleted_name varchar(150);
 CREATE INDEX projects_deleted ON projects (delete_time) WHERE delete_time IS NOT NULL;
 
 ALTER TABLE api_keys ADD COLUMN last_use_time timestamptz;
