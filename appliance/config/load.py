@@ -18,6 +18,7 @@ from appliance.base.errors import ApplianceError, MisconfiguredError, Violation
 from appliance.base.units import Bytes, Seconds
 from appliance.config.endpoints import resolve_clickhouse, resolve_postgres
 from appliance.config.model import Section, Settings
+from appliance.config.people import EmailSettings
 from appliance.config.schema import Leaf, leaf_by_key, leaves
 from appliance.config.secrets import Secret
 from appliance.config.sources import Candidate, Collected, Origin, OriginKind, collect
@@ -30,6 +31,9 @@ _EMPTY_MEANS_UNSET: Final = frozenset(
         "nats.seed",
         "nats.creds_file",
         "email.resend_api_key",
+        "email.ses_secret_access_key",
+        "email.ses_session_token",
+        "email.smtp.password",
         "email.provider_secret_key",
     }
 )
@@ -227,12 +231,32 @@ def _cross_check(settings: Settings, origins: Mapping[str, Origin]) -> Iterator[
         settings.email.provider_secret_key
     ):
         yield problem("email.provider_secret_key", "[REDACTED]", "base64 of exactly 32 bytes")
+    yield from _mail_slips(settings.email, problem)
     if settings.tls.key is not None and settings.tls.certificate is None:
         yield problem("tls.key", str(settings.tls.key), "tls.certificate beside it")
     for network in settings.network.outgoing:
         if not _is_network(network):
             yield problem("network.outgoing", repr(network), 'networks like "10.1.2.0/24"')
     yield from _port_clashes(settings, problem)
+
+
+def _mail_slips(
+    email: EmailSettings, problem: Callable[[str, str, str], Problem]
+) -> Iterator[Problem]:
+    """What cannot work; what is merely missing leaves mail off, and `mail test` names it."""
+    for name, text in (("sender", email.sender), ("reply_to", email.reply_to)):
+        if text and text.count("@") != 1:
+            yield problem(f"email.{name}", repr(text), "an e-mail address")
+    for name, text in (
+        ("dashboard_base_url", email.dashboard_base_url),
+        ("logo_url", email.logo_url),
+        ("resend_url", email.resend_url),
+        ("ses_url", email.ses_url),
+    ):
+        if text and not text.startswith(("http://", "https://")):
+            yield problem(f"email.{name}", repr(text), "an address that begins with https://")
+    if bool(email.smtp.user) != (email.smtp.password is not None):
+        yield problem("email.smtp.user", "one of user and password", "both or neither")
 
 
 def _is_network(text: str) -> bool:
