@@ -56,9 +56,8 @@ class SmtpSettings(Section, frozen=True, kw_only=True):
 
     host: Annotated[str, Meta(description="mail server; empty: mail is not sent by SMTP")] = ""
     port: Annotated[
-        int | None,
-        Meta(ge=1, le=65535, description="its port; unset: 587, 465 with tls, 25 with none"),
-    ] = None
+        int, Meta(ge=0, le=65535, description="its port; 0: 587, 465 with tls, 25 with none")
+    ] = 0
     security: Annotated[
         SmtpSecurity,
         Meta(

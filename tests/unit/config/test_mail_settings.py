@@ -54,7 +54,7 @@ def test_the_names_of_the_contract_set_the_mail() -> None:
         ({"smtp__user": "pug"}, "email.smtp.user"),
         ({"smtp__password": "secret"}, "email.smtp.user"),
         ({"smtp__security": "maybe"}, "email.smtp.security"),
-        ({"smtp__port": "0"}, "email.smtp.port"),
+        ({"smtp__port": "65536"}, "email.smtp.port"),
     ],
 )
 def test_what_cannot_work_is_refused(flags: dict[str, str], key: str) -> None:
