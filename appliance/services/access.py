@@ -5,7 +5,7 @@ a disabled account or a deleted project ends at once; a database that does not a
 UnavailableError, never a refusal [services 12 #23].
 """
 
-from appliance.base.errors import ApplianceError, TimedOutError, UnavailableError
+from appliance.base.errors import ApplianceError, UnavailableError
 from appliance.domain.access.callers import ProjectAccess, SignedIn
 from appliance.domain.access.roles import Role
 from appliance.services.tokens import AccessTokens
@@ -35,7 +35,7 @@ class AccessService:
             else:
                 found = await find_customer_in_project(self._database, customer_id, project_id)
         except ApplianceError as error:
-            raise _cannot_tell(error) from error
+            raise _cannot_tell() from error
         if found is None or found.disabled:
             return None
         if project_id is None:
@@ -55,15 +55,13 @@ class AccessService:
         try:
             found = await find_role(self._database, org_id, customer_id)
         except ApplianceError as error:
-            raise _cannot_tell(error) from error
+            raise _cannot_tell() from error
         return None if found is None else Role.from_stored(found)
 
 
-def _cannot_tell(error: ApplianceError) -> ApplianceError:
-    if isinstance(error, UnavailableError | TimedOutError):
-        return UnavailableError(
-            "UNAVAILABLE",
-            "your access cannot be checked at the moment",
-            hint="see `pug-appliance status` and the log of postgres",
-        )
-    return error
+def _cannot_tell() -> UnavailableError:
+    return UnavailableError(
+        "UNAVAILABLE",
+        "your access cannot be checked at the moment",
+        hint="see `pug-appliance status` and the log of postgres",
+    )
