@@ -11,7 +11,8 @@ FIRST_RELEASE = {"postgres": 4, "clickhouse": 6, "streams": 1}
 """The newest migrations of release 1, before which there was nothing to keep working."""
 FOLDERS = {"postgres": "migrations", "clickhouse": "migrations", "streams": "definitions"}
 TAKES_AWAY = re.compile(
-    r"\b(DROP|RENAME|(?<!BEFORE )TRUNCATE|DETACH|SET\s+NOT\s+NULL|(ALTER|MODIFY)\s+COLUMN\s+\w+\s+(SET\s+DATA\s+)?TYPE"
+    r"\b(DROP|RENAME|(?<!BEFORE )TRUNCATE|DETACH|SET\s+NOT\s+NULL"
+    r"|(ALTER|MODIFY)\s+COLUMN\s+\w+\s+(SET\s+DATA\s+)?TYPE"
     r"|DELETE\s+FROM|REVOKE)\b",
     re.IGNORECASE,
 )
