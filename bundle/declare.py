@@ -24,6 +24,8 @@ _MIGRATIONS: Final = {
     "clickhouse": "appliance/storage/clickhouse/migrations",
 }
 _NUMBER: Final = re.compile(r"([0-9]{4})_")
+_CONTRACTION: Final = re.compile(r"[0-9]{4}_contract_([0-9]{4})_")
+_FIRST_SCHEMA: Final = 1
 
 
 def newest_migrations(folder: Path) -> dict[str, int]:
@@ -32,6 +34,18 @@ def newest_migrations(folder: Path) -> dict[str, int]:
     for store, part in _MIGRATIONS.items():
         numbers = [_NUMBER.match(path.name) for path in (folder / part).iterdir()]
         found[store] = max(int(match[1]) for match in numbers if match is not None)
+    return found
+
+
+def compatible_schemas(folder: Path) -> dict[str, int]:
+    """The oldest schema of each store that a release must know to work beside this one.
+
+    Every migration adds, but for contractions, whose name says what they need (decision 0014).
+    """
+    found: dict[str, int] = {}
+    for store, part in _MIGRATIONS.items():
+        needed = [_CONTRACTION.match(path.name) for path in (folder / part).iterdir()]
+        found[store] = max((int(match[1]) for match in needed if match), default=_FIRST_SCHEMA)
     return found
 
 
@@ -70,7 +84,7 @@ def manifest(
         glibc=glibc,
         upgrades_from=1,
         schema=schema,
-        schema_compatible=dict.fromkeys(schema, 1),
+        schema_compatible=compatible_schemas(source.folder),
         engines=engines,
         source_date=date,
         keys=tuple(keys),
