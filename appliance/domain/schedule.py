@@ -45,7 +45,8 @@ class Every(Struct, frozen=True, tag=True):
 
 class Daily(Struct, frozen=True, tag=True):
     """Due once a local day. A time that the clocks skip is due when they have gone forward; of a
-    time they repeat, the first one counts."""
+    time they repeat, the first one counts.
+    """
 
     at: time
     zone: str = "UTC"
@@ -161,6 +162,14 @@ def week_before(due: datetime, zone: str) -> tuple[datetime, datetime]:
     return _instant(monday - _WEEK, midnight, zone), _instant(monday, midnight, zone)
 
 
+def is_lease_free(expires_at: datetime, now: datetime, *, lease_seconds: float) -> bool:
+    """Whether a lease may be taken: it is over, or it ends later than any lease given now would.
+
+    The second is what a clock that was wrong for a moment leaves behind.
+    """
+    return expires_at <= now or expires_at - now > timedelta(seconds=lease_seconds) + FUTURE_MAX
+
+
 def start_of_day(instant: datetime) -> datetime:
     """Midnight UTC of an instant's day: retention counts whole days of the roll-ups."""
     return datetime.combine(instant.astimezone(UTC).date(), time(0), tzinfo=UTC)
@@ -194,7 +203,8 @@ def _weekly(day: Weekday, at: time, zone: str, around: datetime) -> list[datetim
 
 def _instant(day: date, at: time, zone: str) -> datetime:
     """The instant of a local time; `fold=0` is the first of two, and before a gap keeps the offset
-    of before, which lands as far behind the gap as the time lay in it."""
+    of before, which lands as far behind the gap as the time lay in it.
+    """
     return datetime.combine(day, at, tzinfo=find_zone(zone)).astimezone(UTC)
 
 

@@ -80,7 +80,7 @@ def test_local_time(zone: str, moment: time, now: datetime) -> None:
 
 @given(st.sampled_from(ZONES), times, instants)
 def test_days_apart(zone: str, moment: time, now: datetime) -> None:
-    """Two daily runs are about a day apart, also across the date line and both changes of clocks."""
+    """Two daily runs are about a day apart, also across the date line and changes of clocks."""
     due = newest_due(Daily(moment, zone), now)
     assert timedelta(hours=22) <= next_due(Daily(moment, zone), due) - due <= timedelta(hours=26)
 

@@ -1,0 +1,11 @@
+"""Counts what each project used, for `UsageService` [services 13]."""
+
+from appliance.services.jobs.desk import Desk
+
+
+async def meter_usage(desk: Desk) -> str:
+    """Bring the numbers of usage up to date."""
+    if desk.meter is None:
+        return "this release does not meter usage"
+    await desk.lead.require()
+    return f"metered {await desk.meter()} days of projects"
