@@ -1,8 +1,8 @@
 """The letters: which there are, what each must say, and how they are rendered.
 
-Invariant: every letter exists twice, as HTML and as hand-written plain text that carries the link on
-a line of its own; whatever people typed is cleaned and escaped, and nothing is loaded from elsewhere
-unless the operator named a picture [workers 4.5]. The words are in `templates/`.
+Invariant: every letter exists twice, as HTML and as hand-written plain text with the link on a line
+of its own; whatever people typed is cleaned and escaped, and nothing is loaded from elsewhere but a
+picture that the operator named [workers 4.5]. The words are in `templates/`.
 """
 
 from enum import StrEnum
@@ -10,7 +10,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Final
 
-from jinja2 import DictLoader, Environment, StrictUndefined
+from jinja2 import DictLoader, Environment, StrictUndefined, select_autoescape
 from msgspec import Struct
 
 from appliance.domain.mail.names import clean_name
@@ -97,7 +97,7 @@ def _environment() -> Environment:
     }
     return Environment(
         loader=DictLoader(sources),
-        autoescape=lambda name: name is not None and name.endswith(".html"),
+        autoescape=select_autoescape(["html"]),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
