@@ -42,10 +42,12 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print the table RPC by answer."""
+    """Print the table RPC by documented answer, where RPCs of the control plane were called."""
     control = sys.modules.get("tests.support.control")
-    lines = sorted({*_gathered, *(control.answer_table() if control is not None else ())})
-    if lines:
-        terminalreporter.section("what each RPC of the control plane answered")
-        for line in lines:
+    met = {*_gathered, *(control.answer_table() if control is not None else ())}
+    if met:
+        from tests.support.documented import render_table  # noqa: PLC0415 needs the product
+
+        terminalreporter.section("RPC by documented answer, and the forms it was met in")
+        for line in render_table(met):
             terminalreporter.line(line)

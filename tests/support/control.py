@@ -235,9 +235,10 @@ def snake(name: str) -> str:
 
 
 def answer_table() -> list[str]:
-    """What every method answered in this run: one line for each outcome."""
+    """What was met in this run: one `path outcome form` for each."""
     return [
-        f"{path:62}  {outcome:48}  {' '.join(sorted(forms))}"
-        for path in sorted(ANSWERS)
-        for outcome, forms in sorted(ANSWERS[path].items())
+        f"{path} {outcome} {form}"
+        for path, outcomes in ANSWERS.items()
+        for outcome, forms in outcomes.items()
+        for form in forms
     ]
