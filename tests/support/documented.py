@@ -1,0 +1,161 @@
+"""What each RPC of the control plane is documented to answer [services 2.5, 5, 6, 13].
+
+`ok` is the accept path; the others are `code/REASON`. Errors of the sets *base*, *auth* and *role*
+are added by the gate. Left out, because no caller can bring them about on a healthy appliance:
+`internal`, `canceled`, `deadline_exceeded`, and what the contract itself calls defensive, shadowed
+or a race (`PASSWORD_TOO_LONG`, `ORG_NOT_FOUND`, `ORG_ADMIN_REQUIRED`, `PROJECT_NAME_TAKEN` of
+`OrgsService/Create`, `INVALID_EMAIL_PROVIDER_CONFIG`, `CANNOT_LEAVE_AS_LAST_MEMBER`).
+"""
+
+from collections.abc import Collection
+from typing import Final
+
+from appliance.domain.access.permissions import GATES, GateKind
+from appliance.domain.access.roles import Role
+
+_AUTH: Final = "public.auth.v1.AuthService"
+_CUSTOMERS: Final = "dashboard.customers.v1.CustomersService"
+_ORGS: Final = "dashboard.orgs.v1.OrgsService"
+_PROJECTS: Final = "dashboard.projects.v1.ProjectsService"
+_MAIL: Final = "dashboard.orgemailproviders.v1.OrgEmailProvidersService"
+_USAGE: Final = "dashboard.usage.v1.UsageService"
+
+FORMS: Final = ("json", "proto")
+_INVALID: Final = "invalid_argument/INVALID_ARGUMENT"
+_UNKNOWN_CALLER: Final = "unauthenticated/UNAUTHENTICATED"
+_WITHOUT_RULES: Final = frozenset(
+    {
+        f"{_AUTH}/RefreshSession",
+        f"{_AUTH}/SignOut",
+        f"{_AUTH}/DemoSignIn",
+        f"{_AUTH}/GetAuthConfig",
+        f"{_CUSTOMERS}/GetMe",
+        f"{_ORGS}/List",
+        f"{_PROJECTS}/Get",
+        f"{_PROJECTS}/Delete",
+        f"{_PROJECTS}/ListApiKeys",
+    }
+)
+"""Methods whose request has no rule that could be broken."""
+
+_OWN: Final[dict[str, tuple[str, ...]]] = {
+    f"{_AUTH}/SignInWithEmail": (
+        "unauthenticated/INVALID_CREDENTIALS",
+        "resource_exhausted/RESOURCE_EXHAUSTED",
+    ),
+    f"{_AUTH}/RequestMagicLink": (),
+    f"{_AUTH}/CompleteMagicLink": ("invalid_argument/INVALID_TOKEN",),
+    f"{_AUTH}/CompleteOAuthSignIn": (
+        "invalid_argument/OAUTH_PROVIDER_DISABLED",
+        "unauthenticated/OAUTH_CREDENTIAL_INVALID",
+    ),
+    f"{_AUTH}/RefreshSession": ("unauthenticated/INVALID_TOKEN",),
+    f"{_AUTH}/SignOut": (),
+    f"{_AUTH}/DemoSignIn": ("unavailable/UNAVAILABLE",),
+    f"{_AUTH}/GetAuthConfig": (),
+    f"{_AUTH}/CompleteOIDCSignIn": ("unauthenticated/OAUTH_CREDENTIAL_INVALID",),
+    f"{_CUSTOMERS}/GetMe": (),
+    f"{_CUSTOMERS}/SetPassword": (),
+    f"{_ORGS}/List": (),
+    f"{_ORGS}/Create": (),
+    f"{_ORGS}/Leave": (
+        "not_found/ORG_MEMBER_NOT_FOUND",
+        "failed_precondition/CANNOT_REMOVE_LAST_ADMIN",
+    ),
+    f"{_ORGS}/Get": (),
+    f"{_ORGS}/UpdateDisplayName": (),
+    f"{_ORGS}/ListMembers": (),
+    f"{_ORGS}/RemoveMember": (
+        "invalid_argument/ORG_CANNOT_REMOVE_SELF",
+        "not_found/ORG_MEMBER_NOT_FOUND",
+    ),
+    f"{_ORGS}/UpdateMemberRole": (
+        "not_found/ORG_MEMBER_NOT_FOUND",
+        "failed_precondition/CANNOT_DEMOTE_LAST_ADMIN",
+    ),
+    f"{_ORGS}/InviteMember": (
+        "already_exists/ORG_MEMBER_ALREADY_EXISTS",
+        "already_exists/INVITATION_ALREADY_PENDING",
+    ),
+    f"{_ORGS}/ResendInvite": (
+        "not_found/INVITATION_NOT_FOUND",
+        "failed_precondition/INVITATION_NOT_PENDING",
+        "failed_precondition/INVITATION_SEND_LIMIT",
+    ),
+    f"{_ORGS}/RevokeInvite": (
+        "not_found/INVITATION_NOT_FOUND",
+        "failed_precondition/INVITATION_NOT_PENDING",
+    ),
+    f"{_ORGS}/ListInvitations": (),
+    f"{_PROJECTS}/BatchGet": (),
+    f"{_PROJECTS}/Create": ("already_exists/PROJECT_NAME_TAKEN",),
+    f"{_PROJECTS}/Get": (),
+    f"{_PROJECTS}/Delete": (),
+    f"{_PROJECTS}/UpdateMeta": (
+        "invalid_argument/INVALID_TIMEZONE",
+        "already_exists/PROJECT_NAME_TAKEN",
+    ),
+    f"{_PROJECTS}/UpdateFCMServiceJSON": (),
+    f"{_PROJECTS}/ListApiKeys": (),
+    f"{_PROJECTS}/CreateApiKey": (),
+    f"{_PROJECTS}/DeleteApiKey": ("not_found/API_KEY_NOT_FOUND",),
+    f"{_MAIL}/Get": (
+        "not_found/EMAIL_PROVIDER_NOT_FOUND",
+        "failed_precondition/EMAIL_PROVIDER_ENCRYPTION_KEY_MISSING",
+        "failed_precondition/EMAIL_PROVIDER_SECRET_DECRYPT_FAILED",
+    ),
+    f"{_MAIL}/Set": ("failed_precondition/EMAIL_PROVIDER_ENCRYPTION_KEY_MISSING",),
+    f"{_MAIL}/Remove": (),
+    f"{_MAIL}/SendTest": (
+        "failed_precondition/EMAIL_TEST_SEND_UNAVAILABLE",
+        "permission_denied/EMAIL_TEST_RECIPIENT_MISMATCH",
+    ),
+    f"{_USAGE}/GetUsage": (),
+}
+
+
+def documented_answers() -> dict[str, tuple[str, ...]]:
+    """Every answer each RPC must be able to give, the accept path first."""
+    return {path: ("ok", *_common(path), *own) for path, own in _OWN.items()}
+
+
+def render_table(met: Collection[str]) -> list[str]:
+    """One line for each documented answer; `met` are texts `path outcome form`.
+
+    Answers that nobody wrote down come last, marked with a star.
+    """
+    documented = {
+        f"{path} {answer}" for path, answers in documented_answers().items() for answer in answers
+    }
+    forms: dict[str, list[str]] = {case: [] for case in documented}
+    for each in met:
+        forms.setdefault(each.rpartition(" ")[0], [])
+    for each in sorted(met):
+        case, _, form = each.rpartition(" ")
+        forms[case].append(form)
+    lines = []
+    for case, found in sorted(forms.items()):
+        path, _, answer = case.partition(" ")
+        star = " " if case in documented else "*"
+        lines.append(f"{path:58} {star}{answer:55} {' '.join(found) or 'NOT MET'}")
+    missing = sum(len(forms[case]) < len(FORMS) for case in documented)
+    lines.append(f"{len(documented)} documented answers, {missing} not met in both forms")
+    return lines
+
+
+def _common(path: str) -> tuple[str, ...]:
+    gate = GATES[path]
+    found: list[str] = []
+    if path not in _WITHOUT_RULES:
+        found.append(_INVALID)
+    if gate.kind is not GateKind.PUBLIC:
+        found.append(_UNKNOWN_CALLER)
+    if gate.kind is GateKind.ORG:
+        found.append("permission_denied/ORG_NOT_A_MEMBER")
+    if gate.resource is not None and not _open_to_all(path):
+        found.append("permission_denied/ORG_ROLE_FORBIDDEN")
+    return tuple(found)
+
+
+def _open_to_all(path: str) -> bool:
+    return GATES[path].admits(Role.VIEWER)
