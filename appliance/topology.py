@@ -127,10 +127,34 @@ def processes(
         oom_score_adjust=OOM_SCORE_ADJUST,
         version=RELEASE,
     )
+    scheduler = ProcessSpec(
+        name="scheduler",
+        argv=self_argv("worker", "scheduler"),
+        environment=ours,
+        needs=migrated,
+        own=True,
+        announces=True,
+        stop=(StopStep(signal=signal.SIGTERM, budget_seconds=15.0),),
+        quarantine=True,
+        oom_score_adjust=OOM_SCORE_ADJUST,
+        version=RELEASE,
+    )
+    email = ProcessSpec(
+        name="email",
+        argv=self_argv("worker", "email"),
+        environment=ours,
+        needs=("postgres-migrate", "nats-migrate"),
+        own=True,
+        announces=True,
+        # A mail under way gets its time; a job that is cut off comes again.
+        stop=(StopStep(signal=signal.SIGTERM, budget_seconds=10.0),),
+        quarantine=True,
+        version=RELEASE,
+    )
     engines = engine_specs(place, environment=ours)
     if place.settings.installed:
         engines = tuple(map(asked, engines))
-    return (*engines, *migrations, api, events)
+    return (*engines, *migrations, api, events, email, scheduler)
 
 
 async def _check_api(place: Place) -> None:

@@ -1,10 +1,13 @@
 """How a command gets at the use-cases of the running appliance."""
 
 import asyncio
+import os
+import pwd
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from appliance.config.model import Settings
+from appliance.domain.access.callers import Actor, ActorKind
 from appliance.services.wiring import Services, build_services
 
 Result = TypeVar("Result")
@@ -21,3 +24,13 @@ def at_desk(settings: Settings, work: Callable[[Services], Awaitable[Result]]) -
             await services.close()
 
     return asyncio.run(run())
+
+
+def operator() -> Actor:
+    """Who types: the account of the operating system, for the audit log."""
+    number = os.getuid()
+    try:
+        name = pwd.getpwuid(number).pw_name
+    except KeyError:
+        name = f"uid {number}"
+    return Actor(kind=ActorKind.OPERATOR, label=name)

@@ -17,6 +17,7 @@ from appliance.base.errors import ApplianceError, ConflictError, TimedOutError
 from appliance.cli.options import json_option, print_json, print_table, settings_options
 from appliance.config.endpoints import load_ports
 from appliance.config.model import Settings
+from appliance.domain.jobs import JobsReport, describe_jobs
 from appliance.engines.nats import QueueLag, queue_lag
 from appliance.lifecycle.host import RealHost
 from appliance.supervisor.component import ComponentStatus
@@ -44,6 +45,7 @@ class StatusReport(msgspec.Struct, frozen=True, kw_only=True):
     data_dir: str
     memory_bytes: int
     queue: QueueLag | None
+    jobs: JobsReport | None
     components: tuple[ComponentStatus, ...]
 
 
@@ -138,6 +140,8 @@ def collect_status(settings: Settings) -> StatusReport:
     Raises UnavailableError when no appliance runs in the data directory.
     """
     answer = _ask(settings, Request(command=Command.STATUS))
+    from appliance.cli.jobs import find_jobs  # noqa: PLC0415 the product half only when something runs
+
     components = answer.components
     if settings.installed:
         components = asyncio.run(_with_units(components))
@@ -148,6 +152,7 @@ def collect_status(settings: Settings) -> StatusReport:
         data_dir=str(settings.data_dir),
         memory_bytes=answer.memory_bytes + sum(one.memory_bytes for one in components),
         queue=asyncio.run(_queue_lag(settings)),
+        jobs=find_jobs(settings),
         components=components,
     )
 
@@ -202,6 +207,7 @@ def _print_report(report: StatusReport) -> None:
         print(f"\nqueue: {report.queue.waiting} messages waiting, {report.queue.in_work} in work")
     else:
         print("\nqueue: unknown")
+    print(describe_jobs(report.jobs) if report.jobs is not None else "jobs: unknown")
     word = "stopping" if report.stopping else "ready" if report.ready else "not ready"
     print(f"{report.data_dir}: {word}, {report.memory_bytes >> 20} MiB in all")
 

@@ -381,6 +381,14 @@ class BackupSettings(Section, frozen=True, kw_only=True):
     ] = 3
 
 
+class AuditSettings(Section, frozen=True, kw_only=True):
+    """The record of administrative acts."""
+
+    retention: Annotated[
+        Seconds, Meta(ge=86400, description="how long entries are kept; at least a day")
+    ] = Seconds(400 * 86400)
+
+
 class Settings(Section, frozen=True, kw_only=True):
     """The whole tree. `data_dir` holds everything the appliance writes."""
 
@@ -412,6 +420,7 @@ class Settings(Section, frozen=True, kw_only=True):
     email: EmailSettings = EmailSettings()
     demo: DemoSettings = DemoSettings()
     backup: BackupSettings = BackupSettings()
+    audit: AuditSettings = AuditSettings()
 
     @property
     def installed(self) -> bool:

@@ -7,7 +7,7 @@ the backups it held before. Everything left by a backup that was cut off is remo
 import asyncio
 import shutil
 from collections.abc import AsyncGenerator, Iterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -29,6 +29,7 @@ from appliance.lifecycle.backup.capture import (
 from appliance.lifecycle.backup.engines import engines_running, needs_own
 from appliance.lifecycle.backup.hold import is_running
 from appliance.lifecycle.backup.model import Item, Manifest, PackedFile, Part, Summary
+from appliance.lifecycle.backup.note import note_newest
 from appliance.lifecycle.backup.packing import (
     describe_files,
     digest_files,
@@ -106,6 +107,9 @@ async def create_backup(
             )
             with stage(progress, clock, "seal", "flushing and sealing"):
                 await asyncio.to_thread(pool.seal, manifest)
+            # The backup is made; that reminders do not know of it is no reason to call it failed.
+            with suppress(ApplianceError):
+                note_newest(settings, clock)
         finally:
             remove_snapshots(settings)
     return manifest.summary

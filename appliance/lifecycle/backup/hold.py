@@ -21,8 +21,8 @@ from appliance.supervisor.state import RUNNING
 
 WORKER: Final = "events"
 HOLDER: Final = "backup"
-"""One name for all, because only one snapshot is made at a time; so a backup can take over the hold
-of one that was killed."""
+"""One name for all backups, because only one snapshot is made at a time; so a backup can take over
+the hold of one that was killed."""
 HOLD_SECONDS: Final = 10.0
 _RENEW_SECONDS: Final = 2.0
 _STOP_SECONDS_MAX: Final = 60.0
@@ -37,8 +37,10 @@ class Hold:
 
 
 @asynccontextmanager
-async def worker_held(settings: Settings, clock: Clock) -> AsyncGenerator[Hold]:
-    """Keep the events worker from running for the length of a block.
+async def worker_held(
+    settings: Settings, clock: Clock, *, holder: str = HOLDER
+) -> AsyncGenerator[Hold]:
+    """Keep the events worker from running for the length of a block; `holder` says for whom.
 
     Raises UnavailableError when it does not come to rest, or may have run before the block ended.
     """
@@ -48,10 +50,10 @@ async def worker_held(settings: Settings, clock: Clock) -> AsyncGenerator[Hold]:
         yield hold
         return
     started = clock.monotonic_seconds()
-    await _ask(path, Command.HOLD)
+    await _ask(path, Command.HOLD, holder)
     try:
         # No group of tasks: the block's errors shall come out as they are.
-        renewing = asyncio.ensure_future(_renew(path))
+        renewing = asyncio.ensure_future(_renew(path, holder))
         try:
             restarts = await _come_to_rest(path)
             yield hold
@@ -69,7 +71,7 @@ async def worker_held(settings: Settings, clock: Clock) -> AsyncGenerator[Hold]:
     finally:
         hold.seconds = clock.monotonic_seconds() - started
         with suppress(ApplianceError):
-            await _ask(path, Command.RELEASE)
+            await _ask(path, Command.RELEASE, holder)
 
 
 async def is_running(settings: Settings) -> bool:
@@ -82,8 +84,8 @@ async def is_running(settings: Settings) -> bool:
     return True
 
 
-async def _ask(path: Path, command: Command) -> None:
-    request = Request(command=command, component=WORKER, holder=HOLDER, seconds=HOLD_SECONDS)
+async def _ask(path: Path, command: Command, holder: str) -> None:
+    request = Request(command=command, component=WORKER, holder=holder, seconds=HOLD_SECONDS)
     await asyncio.to_thread(ask_supervisor, path, request)
 
 
@@ -108,8 +110,8 @@ async def _come_to_rest(path: Path) -> int:
     return worker.restarts
 
 
-async def _renew(path: Path) -> None:
+async def _renew(path: Path, holder: str) -> None:
     while True:
         await asyncio.sleep(_RENEW_SECONDS)
         with suppress(ApplianceError):
-            await _ask(path, Command.HOLD)
+            await _ask(path, Command.HOLD, holder)

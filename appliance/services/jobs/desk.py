@@ -75,7 +75,7 @@ class Desk(Struct, frozen=True, kw_only=True):
     quiet: Quiet
     look_around: LookAround
     meter: Meter | None
-    audit_days: int
+    audit_seconds: float
     dashboard_url: str = ""
 
 

@@ -61,13 +61,13 @@ async def purge_expired(desk: Desk) -> str:
 
 async def purge_audit_log(desk: Desk) -> str:
     """Entries older than `audit.retention`."""
-    before = desk.clock.now() - timedelta(days=desk.audit_days)
+    before = desk.clock.now() - timedelta(seconds=desk.audit_seconds)
 
     async def page(transaction: Transaction) -> int:
         return await delete_audit_entries(transaction, before=before, limit=PAGE_ROWS)
 
     count = await _in_pages(desk, page)
-    return f"purged {count} entries older than {desk.audit_days} days"
+    return f"purged {count} entries of before {before:%Y-%m-%d %H:%M}"
 
 
 async def purge_projects(desk: Desk) -> str:

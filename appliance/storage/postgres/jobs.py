@@ -14,6 +14,7 @@ import msgspec
 from msgspec import Struct
 
 from appliance.base.errors import ConflictError
+from appliance.domain.jobs import JobRun
 from appliance.domain.schedule import LastRun, Outcome, is_lease_free
 from appliance.storage.postgres.driver import Record
 from appliance.storage.postgres.pool import Postgres, Transaction
@@ -28,18 +29,6 @@ class LeaseRow(Struct, frozen=True, kw_only=True):
     holder: str
     term: int
     expires_at: datetime
-
-
-class RunRow(Struct, frozen=True, kw_only=True):
-    """One run of a job; `ended_at` is None while it runs."""
-
-    name: str
-    due_at: datetime
-    started_at: datetime
-    ended_at: datetime | None
-    leader: str
-    outcome: Outcome
-    detail: str
 
 
 _LOOK: Final = """
@@ -92,6 +81,11 @@ FROM job_runs AS r
 WHERE r.name = ANY($1) AND r.start_time = (
     SELECT max(n.start_time) FROM job_runs AS n WHERE n.name = r.name
 )
+"""
+_NEWEST: Final = """
+SELECT DISTINCT ON (name) name, due_time AS due_at, start_time AS started_at,
+    end_time AS ended_at, leader, outcome, detail
+FROM job_runs WHERE name = ANY($1) ORDER BY name, start_time DESC
 """
 _RUNS: Final = """
 SELECT name, due_time AS due_at, start_time AS started_at, end_time AS ended_at, leader, outcome,
@@ -191,9 +185,14 @@ async def load_last_runs(database: Postgres, names: Sequence[str]) -> dict[str, 
     }
 
 
-async def list_runs(database: Postgres, name: str, *, limit: int) -> tuple[RunRow, ...]:
+async def list_runs(database: Postgres, name: str, *, limit: int) -> tuple[JobRun, ...]:
     """The newest runs of a job, newest first."""
     return tuple(_run(row) for row in await database.rows(_RUNS, name, limit))
+
+
+async def list_newest_runs(database: Postgres, names: Sequence[str]) -> dict[str, JobRun]:
+    """The newest run of each job that ever ran, by name."""
+    return {str(row["name"]): _run(row) for row in await database.rows(_NEWEST, list(names))}
 
 
 def count_of(tag: str) -> int:
@@ -201,5 +200,5 @@ def count_of(tag: str) -> int:
     return int(tag.rpartition(" ")[2])
 
 
-def _run(row: Record) -> RunRow:
-    return msgspec.convert(dict(row), RunRow)
+def _run(row: Record) -> JobRun:
+    return msgspec.convert(dict(row), JobRun)
