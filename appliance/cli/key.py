@@ -1,9 +1,12 @@
 """`key`: API keys of a project."""
 
+from datetime import datetime
+
 import click
 import msgspec
 
-from appliance.cli.desk import at_desk
+from appliance.base.units import Seconds
+from appliance.cli.desk import at_desk, operator
 from appliance.cli.options import json_option, print_json, print_table, settings_options
 from appliance.config.model import Settings
 from appliance.services.keys import CreatedKey
@@ -16,6 +19,30 @@ class ShownKey(msgspec.Struct, frozen=True, kw_only=True):
     id: str
     kind: KeyKind
     key: str
+
+
+class ShownRotation(msgspec.Struct, frozen=True, kw_only=True):
+    """A fresh key in the place of an old one; the old one has ended when its end is None."""
+
+    id: str
+    kind: KeyKind
+    key: str
+    old_id: str
+    old_ends_at: datetime | None
+
+
+class _Overlap(click.ParamType[Seconds]):
+    name = "duration"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Seconds:
+        if isinstance(value, Seconds):
+            return value
+        try:
+            return Seconds.parse(str(value))
+        except ValueError as error:
+            self.fail(f"{value!r} is not {error}", param, ctx)
 
 
 @click.group()
@@ -39,7 +66,7 @@ def create(settings: Settings, *, project_id: str, kind: str, name: str, as_json
     made = at_desk(
         settings,
         lambda services: services.key_chain.create_key(
-            project_id, KeyKind(kind), display_name=name
+            project_id, KeyKind(kind), display_name=name, actor=operator()
         ),
     )
     shown = show_key(made)
@@ -60,12 +87,54 @@ def list_all(settings: Settings, *, project_id: str, as_json: bool) -> None:
         print_json(rows)
         return
     print_table(
-        ("ID", "KIND", "KEY", "NAME", "MADE"),
+        ("ID", "KIND", "KEY", "NAME", "MADE", "LAST USED", "ENDS"),
         [
-            (row.id, row.kind, row.masked, row.display_name or "-", f"{row.created_at:%F %T}")
+            (
+                row.id,
+                row.kind,
+                row.masked,
+                row.display_name or "-",
+                f"{row.created_at:%F %T}",
+                f"{row.used_at:%F %T}" if row.used_at else "-",
+                f"{row.expires_at:%F %T}" if row.expires_at else "-",
+            )
             for row in rows
         ],
     )
+
+
+@key.command()
+@click.argument("key_id")
+@click.option(
+    "--overlap",
+    type=_Overlap(),
+    default="7d",
+    show_default=True,
+    help="How long the old key goes on working, like 12h or 7d; 0s ends it at once.",
+)
+@json_option
+@settings_options
+def rotate(settings: Settings, *, key_id: str, overlap: Seconds, as_json: bool) -> None:
+    """Make a new key in the place of KEY_ID and show it, once; the old one ends later."""
+    made = at_desk(
+        settings,
+        lambda services: services.key_chain.rotate_key(key_id, overlap, actor=operator()),
+    )
+    shown = ShownRotation(
+        id=made.fresh.id,
+        kind=made.fresh.kind,
+        key=made.fresh.key.reveal(),
+        old_id=made.old_id,
+        old_ends_at=made.old_expires_at,
+    )
+    if as_json:
+        print_json(shown)
+        return
+    print(f"{shown.key}\n(id {shown.id}; a private key is not shown again)")
+    if shown.old_ends_at is None:
+        print(f"the old key {shown.old_id} has ended")
+    else:
+        print(f"the old key {shown.old_id} ends at {shown.old_ends_at:%F %T} UTC")
 
 
 @key.command()
@@ -74,7 +143,7 @@ def list_all(settings: Settings, *, project_id: str, as_json: bool) -> None:
 @settings_options
 def revoke(settings: Settings, *, key_id: str, as_json: bool) -> None:
     """End a key for good, everywhere, named by its id or its text."""
-    at_desk(settings, lambda services: services.key_chain.revoke_key(key_id))
+    at_desk(settings, lambda services: services.key_chain.revoke_key(key_id, actor=operator()))
     if as_json:
         print_json({"revoked": True})
     else:

@@ -8,10 +8,14 @@ from appliance.base.ids import IdMaker
 from appliance.config.model import Settings
 from appliance.config.secrets import Secret
 from appliance.services.access import AccessService
+from appliance.services.api_keys import ApiKeysService
 from appliance.services.audit import AuditLog
-from appliance.services.links import DashboardLinks
+from appliance.services.links import DashboardLinks, dashboard_base_url
+from appliance.services.mail.desk import MailDesk
+from appliance.services.projects import ProjectsService
 from appliance.services.stores import Stores
 from appliance.services.tokens import AccessTokens
+from appliance.services.usage import UsageService
 
 
 class ControlPlane:
@@ -24,10 +28,7 @@ class ControlPlane:
         self.access = AccessService(stores.postgres, self.tokens)
         self.audit = AuditLog(clock, ids)
         self.links = DashboardLinks(dashboard_base_url(settings))
-
-
-def dashboard_base_url(settings: Settings) -> str:
-    """Where people open the dashboard: as configured, else the API's own address."""
-    if settings.email.dashboard_base_url:
-        return settings.email.dashboard_base_url
-    return f"http://{settings.api.host}:{settings.api.port}"
+        self.mail = MailDesk(stores, settings.email, self.links, self.audit, clock=clock, ids=ids)
+        self.projects = ProjectsService(stores, self.audit, clock=clock, ids=ids)
+        self.api_keys = ApiKeysService(stores, self.audit, clock=clock, ids=ids)
+        self.usage = UsageService(stores, clock=clock)

@@ -1,44 +1,38 @@
-"""API keys: who a presented key is, and making and revoking keys.
+"""API keys: who a presented key is.
 
 Invariant: a failing database is never "unknown key": SDKs throw events away on `unauthenticated`
 [services 3.1], so it is UnavailableError, or the last known owner while that is fresh enough. The
-cache is bounded in size and age; a revocation is announced to every process and ends the rest by
-age. Private keys are remembered only as their hash.
+cache is bounded in size and age. A key that has ended is refused everywhere within a second: it is
+announced, and `key_changes.py` notices what nobody announced (decision 0019). Private keys are
+remembered only as their hash. Making and ending keys stands in `api_keys.py`.
 """
 
 import asyncio
 import hashlib
 import re
 from collections import OrderedDict
+from datetime import datetime
 from typing import Final
 
 import structlog
 from msgspec import Struct
 
 from appliance.base.clock import Clock
-from appliance.base.errors import ApplianceError, NotFoundError, UnavailableError
+from appliance.base.errors import ApplianceError, UnavailableError
 from appliance.base.ids import IdMaker, make_api_key
 from appliance.config.secrets import Secret
+from appliance.services.key_changes import KeyChanges
+from appliance.services.key_use import KeyUse
+from appliance.storage.postgres.api_keys import KeyOwner, find_key_owner
 from appliance.storage.postgres.pool import Postgres
-from appliance.storage.postgres.projects import (
-    FreshKey,
-    KeyKind,
-    KeyOwner,
-    KeyRow,
-    add_key,
-    drop_key,
-    find_key_owner,
-    find_project,
-    list_keys,
-)
+from appliance.storage.postgres.projects import FreshKey, KeyKind
 from appliance.storage.streams.connection import Streams
-from appliance.storage.streams.publish import KEYS_REVOKED_SUBJECT, Publisher
+from appliance.storage.streams.publish import KEYS_REVOKED_SUBJECT
 
 KNOWN_MAX: Final = 10_000
 UNKNOWN_MAX: Final = 10_000
 KNOWN_SECONDS: Final = 60.0
-"""How long an owner is believed without asking again: also the longest a revoked key can live on
-where the announcement was lost."""
+"""How long an owner is believed without asking again while nothing about keys changes."""
 UNKNOWN_SECONDS: Final = 5.0
 STALE_SECONDS_MAX: Final = 3600.0
 """How long an owner is believed while the database does not answer; nobody can revoke meanwhile."""
@@ -72,6 +66,10 @@ class CreatedKey(Struct, frozen=True, kw_only=True):
 class _Known(Struct, frozen=True):
     principal: Principal
     at: float
+    expires_at: datetime | None
+
+    def has_ended(self, now: datetime) -> bool:
+        return self.expires_at is not None and self.expires_at <= now
 
 
 def lookup_token(key: str) -> str:
@@ -109,25 +107,45 @@ def make_key(ids: IdMaker, kind: KeyKind, display_name: str) -> CreatedKey:
 class KeyRing:
     """Resolves presented keys, with a cache; one of them a process."""
 
-    def __init__(self, database: Postgres, streams: Streams, clock: Clock) -> None:
+    def __init__(
+        self, database: Postgres, streams: Streams, clock: Clock, *, use: KeyUse | None = None
+    ) -> None:
         self._database = database
         self._clock = clock
+        self._use = use or KeyUse(database, clock)
         self._known: OrderedDict[str, _Known] = OrderedDict()
         self._unknown: OrderedDict[str, float] = OrderedDict()
         self._asking: dict[str, asyncio.Future[Principal | None]] = {}
+        self._changes = KeyChanges(database, clock, self._forget_all)
+        self._forgotten = 0
         streams.listen(KEYS_REVOKED_SUBJECT, self._forget)
 
     async def resolve(self, token: str) -> Principal | None:
-        """Whose key this is; None for a key that is not ours.
+        """Whose key this is; None for a key that is not ours, has ended or whose project has.
 
         Raises UnavailableError when that cannot be found out.
         """
         if not _KEY.fullmatch(token):
             return None
+        await self._changes.look()
         lookup = lookup_token(token)
+        principal = await self._find(lookup)
+        if principal is not None:
+            self._use.note(principal.key_id)
+        return principal
+
+    async def close(self) -> None:
+        """Write down what is not written yet; before the database is closed."""
+        await self._changes.close()
+        await self._use.close()
+
+    async def _find(self, lookup: str) -> Principal | None:
         now = self._clock.monotonic_seconds()
         known = self._known.get(lookup)
-        if known is not None and now - known.at < KNOWN_SECONDS:
+        if known is not None and known.has_ended(self._clock.now()):
+            return None
+        believed_seconds = STALE_SECONDS_MAX if self._changes.blind else KNOWN_SECONDS
+        if known is not None and now - known.at < believed_seconds:
             return known.principal
         missed_at = self._unknown.get(lookup)
         if missed_at is not None and now - missed_at < UNKNOWN_SECONDS:
@@ -154,23 +172,28 @@ class KeyRing:
             running.set_result(principal)
             return principal
         finally:
-            del self._asking[lookup]
+            if self._asking.get(lookup) is running:
+                del self._asking[lookup]
 
     async def _ask(self, lookup: str, known: _Known | None, now: float) -> Principal | None:
+        forgotten = self._forgotten
         try:
-            owner = await find_key_owner(self._database, lookup)
+            owner = await find_key_owner(self._database, lookup, now=self._clock.now())
         except ApplianceError as error:
             if known is not None and now - known.at < STALE_SECONDS_MAX:
                 _LOG.warning("key_owner_stale", key_id=known.principal.key_id, reason=error.reason)
                 return known.principal
             raise _cannot_tell() from error
+        if self._forgotten != forgotten:
+            # something changed while we asked: true for this request, not to be remembered
+            return None if owner is None else _principal(owner)
         if owner is None:
             self._known.pop(lookup, None)
             self._unknown[lookup] = now
             _trim(self._unknown, UNKNOWN_MAX)
             return None
         principal = _principal(owner)
-        self._known[lookup] = _Known(principal, now)
+        self._known[lookup] = _Known(principal, now, owner.expires_at)
         self._known.move_to_end(lookup)
         _trim(self._known, KNOWN_MAX)
         return principal
@@ -178,57 +201,19 @@ class KeyRing:
     def _forget(self, payload: bytes) -> None:
         """Another process made, changed or revoked keys: forget one, or all for an empty text."""
         lookup = payload.decode("ascii", "replace")
-        if lookup:
-            self._known.pop(lookup, None)
-            self._unknown.pop(lookup, None)
-        else:
-            self._known.clear()
-            self._unknown.clear()
+        if not lookup:
+            self._forget_all()
+            return
+        self._forgotten += 1
+        self._known.pop(lookup, None)
+        self._unknown.pop(lookup, None)
+        self._asking.pop(lookup, None)
 
-
-class KeysService:
-    """Making, listing and revoking keys."""
-
-    def __init__(self, database: Postgres, publisher: Publisher, ids: IdMaker) -> None:
-        self._database = database
-        self._publisher = publisher
-        self._ids = ids
-
-    async def create_key(
-        self, project_id: str, kind: KeyKind, *, display_name: str = ""
-    ) -> CreatedKey:
-        """Make a key of a project; raises NotFoundError (`PROJECT_NOT_FOUND`)."""
-        key = make_key(self._ids, kind, display_name)
-        try:
-            async with self._database.transaction() as transaction:
-                await add_key(transaction, project_id=project_id, key=key.fresh)
-        except NotFoundError as error:
-            raise NotFoundError(
-                "PROJECT_NOT_FOUND",
-                f"there is no project {project_id}",
-                hint="see `pug-appliance project list`",
-            ) from error
-        await self._publisher.announce(KEYS_REVOKED_SUBJECT, key.fresh.token.encode())
-        return key
-
-    async def list_keys(self, project_id: str) -> tuple[KeyRow, ...]:
-        """The keys of a project; raises NotFoundError (`PROJECT_NOT_FOUND`)."""
-        if await find_project(self._database, project_id) is None:
-            raise NotFoundError(
-                "PROJECT_NOT_FOUND",
-                f"there is no project {project_id}",
-                hint="see `pug-appliance project list`",
-            )
-        return await list_keys(self._database, project_id)
-
-    async def revoke_key(self, id_or_key: str) -> None:
-        """End a key for good, named by its id or its text; raises NotFoundError."""
-        token = await drop_key(self._database, key_id=id_or_key, token=lookup_token(id_or_key))
-        if token is None:
-            raise NotFoundError(
-                "API_KEY_NOT_FOUND", "there is no such key", hint="see `pug-appliance key list`"
-            )
-        await self._publisher.announce(KEYS_REVOKED_SUBJECT, token.encode())
+    def _forget_all(self) -> None:
+        self._forgotten += 1
+        self._known.clear()
+        self._unknown.clear()
+        self._asking.clear()
 
 
 def _principal(owner: KeyOwner) -> Principal:

@@ -23,8 +23,7 @@ from appliance.services.cookieless import CookielessIdentities
 from appliance.services.deadletters import DeadLettersService
 from appliance.services.ingest import IngestService
 from appliance.services.insights import InsightsService
-from appliance.services.keys import KeyRing, KeysService
-from appliance.services.projects import ProjectsService
+from appliance.services.keys import KeyRing
 from appliance.services.room import DiskState, Room, make_room
 from appliance.services.stores import Stores
 from appliance.services.tokens import ephemeral_key
@@ -68,8 +67,6 @@ class Services:
         self.keys = KeyRing(self._postgres, self._streams, chosen)
         self.ingest = IngestService(publisher, identities, chosen)
         self.insights = InsightsService(ClickHouseInsights(self._clickhouse), chosen)
-        self.projects = ProjectsService(self._postgres, ids)
-        self.key_chain = KeysService(self._postgres, publisher, ids)
         self.accounts = AccountsService(self._postgres, ids)
         stores = Stores(
             postgres=self._postgres,
@@ -84,6 +81,8 @@ class Services:
             clock=chosen,
             ids=ids,
         )
+        self.projects = self.control.projects
+        self.key_chain = self.control.api_keys
         self.dead_letters = DeadLettersService(DeadLetters(self._streams))
 
     async def open(self) -> None:
@@ -99,6 +98,7 @@ class Services:
 
     async def close(self) -> None:
         """Let go of every connection; one that hangs does not keep the others."""
+        await self.keys.close()
         closings: tuple[Awaitable[None], ...] = (
             self._streams.close(),
             self._clickhouse.close(),

@@ -1,11 +1,13 @@
-"""Organisations, projects and API keys in PostgreSQL [storage 1.1, 1.2].
+"""Projects in PostgreSQL, and storing what is fresh: projects, keys [storage 1.1, 1.2].
 
-Invariant: one function per question; a project and its public key appear together or not at all.
+Invariant: one function per question; a project and its public key appear together or not at all;
+a deleted project is in no answer. Changing projects stands in `project_admin.py`, what becomes of
+keys in `api_keys.py`.
 """
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Final
+from typing import Final, cast
 
 import msgspec
 from msgspec import Struct
@@ -22,24 +24,14 @@ class KeyKind(StrEnum):
 
 
 class ProjectRow(Struct, frozen=True, kw_only=True):
-    """A project; `timezone` is an IANA name, empty for UTC."""
+    """A project; `timezone` is an IANA name, empty for UTC; `retention_days` None for ever."""
 
     id: str
     org_id: str
     display_name: str
     timezone: str
     created_at: datetime
-
-
-class KeyRow(Struct, frozen=True, kw_only=True):
-    """An API key as lists show it."""
-
-    id: str
-    project_id: str
-    kind: KeyKind
-    display_name: str
-    masked: str
-    created_at: datetime
+    retention_days: int | None = None
 
 
 class FreshKey(Struct, frozen=True, kw_only=True):
@@ -52,15 +44,6 @@ class FreshKey(Struct, frozen=True, kw_only=True):
     token: str
 
 
-class KeyOwner(Struct, frozen=True, kw_only=True):
-    """Whose key a token is."""
-
-    key_id: str
-    kind: KeyKind
-    project_id: str
-    timezone: str
-
-
 _DEFAULT_ORG_LOCK: Final = 0x7075675F6F7267
 _LOCK: Final = "SELECT pg_advisory_xact_lock($1)"
 _OLDEST_ORG: Final = "SELECT id FROM orgs ORDER BY create_time, id LIMIT 1"
@@ -70,26 +53,18 @@ INSERT INTO projects (id, org_id, display_name, reporting_timezone) VALUES ($1, 
 """
 _ADD_KEY: Final = """
 INSERT INTO api_keys (id, project_id, kind, display_name, masked, token)
-VALUES ($1, $2, $3, $4, $5, $6)
+VALUES ($1, $2, $3, $4, $5, $6) RETURNING create_time
 """
 _PROJECTS: Final = """
-SELECT id, org_id, display_name, reporting_timezone AS timezone, create_time AS created_at
-FROM projects ORDER BY create_time, id LIMIT 1000
+SELECT id, org_id, display_name, reporting_timezone AS timezone, create_time AS created_at,
+    retention_days
+FROM projects WHERE delete_time IS NULL ORDER BY create_time, id LIMIT 1000
 """
 _PROJECT: Final = """
-SELECT id, org_id, display_name, reporting_timezone AS timezone, create_time AS created_at
-FROM projects WHERE id = $1
+SELECT id, org_id, display_name, reporting_timezone AS timezone, create_time AS created_at,
+    retention_days
+FROM projects WHERE id = $1 AND delete_time IS NULL
 """
-_KEYS: Final = """
-SELECT id, project_id, kind, display_name, masked, create_time AS created_at
-FROM api_keys WHERE project_id = $1 ORDER BY create_time, id LIMIT 1000
-"""
-_OWNER: Final = """
-SELECT k.id AS key_id, k.kind, p.id AS project_id, p.reporting_timezone AS timezone
-FROM api_keys AS k JOIN projects AS p ON p.id = k.project_id
-WHERE k.token = $1
-"""
-_DROP_KEY: Final = "DELETE FROM api_keys WHERE id = $1 OR token = $2 RETURNING token"
 
 
 async def ensure_default_org(transaction: Transaction, *, fresh_id: str, display_name: str) -> str:
@@ -109,41 +84,24 @@ async def add_project(
     await transaction.execute(_ADD_PROJECT, project_id, org_id, display_name, timezone)
 
 
-async def add_key(transaction: Transaction, *, project_id: str, key: FreshKey) -> None:
-    """Store a key; raises NotFoundError when the project does not exist."""
-    await transaction.execute(
+async def add_key(transaction: Transaction, *, project_id: str, key: FreshKey) -> datetime:
+    """Store a key; when that was. Raises NotFoundError when the project does not exist."""
+    row = await transaction.row(
         _ADD_KEY, key.id, project_id, key.kind.value, key.display_name, key.masked, key.token
     )
+    assert row is not None
+    return cast("datetime", row["create_time"])
 
 
 async def list_projects(database: Postgres) -> tuple[ProjectRow, ...]:
-    """All projects, oldest first, at most a thousand."""
+    """All projects that are not deleted, oldest first, at most a thousand."""
     return tuple(_project(row) for row in await database.rows(_PROJECTS))
 
 
 async def find_project(database: Postgres, project_id: str) -> ProjectRow | None:
-    """The project of this id, or None."""
+    """The project of this id, or None when there is none or it is deleted."""
     row = await database.row(_PROJECT, project_id)
     return None if row is None else _project(row)
-
-
-async def list_keys(database: Postgres, project_id: str) -> tuple[KeyRow, ...]:
-    """The keys of a project, oldest first, at most a thousand."""
-    return tuple(
-        msgspec.convert(dict(row), KeyRow) for row in await database.rows(_KEYS, project_id)
-    )
-
-
-async def find_key_owner(database: Postgres, token: str) -> KeyOwner | None:
-    """Whose key this look-up token is, or None."""
-    row = await database.row(_OWNER, token)
-    return None if row is None else msgspec.convert(dict(row), KeyOwner)
-
-
-async def drop_key(database: Postgres, *, key_id: str, token: str) -> str | None:
-    """Delete the key with this id or look-up token; its token, or None when there is none."""
-    row = await database.row(_DROP_KEY, key_id, token)
-    return None if row is None else str(row["token"])
 
 
 def _project(row: Record) -> ProjectRow:
