@@ -23,10 +23,12 @@ from appliance.services.cookieless import CookielessIdentities
 from appliance.services.deadletters import DeadLettersService
 from appliance.services.ingest import IngestService
 from appliance.services.insights import InsightsService
+from appliance.services.jobs.requests import JobsService
 from appliance.services.keys import KeyRing
 from appliance.services.room import DiskState, Room, make_room
 from appliance.services.stores import Stores
 from appliance.services.tokens import ephemeral_key
+from appliance.services.subscriptions import SubscriptionsService
 from appliance.storage.clickhouse.client import ClickHouse
 from appliance.storage.clickhouse.insights.run import ClickHouseInsights
 from appliance.storage.postgres.pool import Postgres
@@ -68,7 +70,7 @@ class Services:
         self.ingest = IngestService(publisher, identities, chosen)
         self.insights = InsightsService(ClickHouseInsights(self._clickhouse), chosen)
         self.accounts = AccountsService(self._postgres, ids)
-        stores = Stores(
+        self.stores = stores = Stores(
             postgres=self._postgres,
             clickhouse=self._clickhouse,
             streams=self._streams,
@@ -83,6 +85,8 @@ class Services:
         )
         self.projects = self.control.projects
         self.key_chain = self.control.api_keys
+        self.jobs = JobsService(stores, chosen)
+        self.reports = SubscriptionsService(self._postgres, self.control.audit, chosen)
         self.dead_letters = DeadLettersService(DeadLetters(self._streams))
 
     async def open(self) -> None:
