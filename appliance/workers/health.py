@@ -47,8 +47,8 @@ def metrics(states: tuple[WorkerState, ...]) -> str:
     lines = ["# TYPE nats_dlq_messages_total counter"]
     for state in states:
         lines.extend(
-            f'nats_dlq_messages_total{{stream="{state.name}",disposition="{disposition}",'
-            f'outcome="{outcome}"}} {count}'
+            f'nats_dlq_messages_total{{stream="{state.stream or state.name}",'
+            f'consumer="{state.consumer}",disposition="{disposition}",outcome="{outcome}"}} {count}'
             for (disposition, outcome), count in sorted(state.dead_letters.items())
         )
     for name, attribute in _COUNTERS:

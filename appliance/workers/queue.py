@@ -89,12 +89,14 @@ class QueueWorker:
         self._state = state
         self._clock = clock
         self._running: set[asyncio.Task[None]] = set()
-        self._freed = asyncio.Event()
         self._begun = False
         self._tidied_at = 0.0
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Work until `stop`, then give what runs five seconds; raises ConflictError the 2nd time."""
+        """Work until `stop`, then give what runs five seconds.
+
+        Raises ConflictError when it was started before.
+        """
         if self._begun:
             raise ConflictError("ALREADY_STARTED", f"the worker {self._work.name} runs already")
         self._begun = True
@@ -145,8 +147,9 @@ class QueueWorker:
         """Start one message, or wait a moment for one."""
         free = self._limits.parallel - len(self._running)
         if free <= 0:
-            self._freed.clear()
-            await self._freed.wait()
+            await asyncio.wait(
+                self._running, timeout=FETCH_SECONDS, return_when=asyncio.FIRST_COMPLETED
+            )
             return
         item = await self._source.next(free=free, wait_seconds=FETCH_SECONDS)
         if item is None:
@@ -154,11 +157,7 @@ class QueueWorker:
             return
         task = group.create_task(self._settle(item))
         self._running.add(task)
-        task.add_done_callback(self._end)
-
-    def _end(self, task: asyncio.Task[None]) -> None:
-        self._running.discard(task)
-        self._freed.set()
+        task.add_done_callback(self._running.discard)
 
     async def _tidy(self) -> None:
         """Remove settled messages that a crash left behind."""

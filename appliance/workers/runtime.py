@@ -50,7 +50,7 @@ async def serve_events_worker(
     chosen = clock or SystemClock()
     streams = Streams(endpoints.nats, name="pug-worker-events")
     store = ClickHouse(endpoints.clickhouse)
-    state = WorkerState(name=WORKER_NAME)
+    state = WorkerState(name=WORKER_NAME, stream=EVENTS_STREAM, consumer=EVENTS_DURABLE)
     owner = random_token(8)
     writer = EventsWriter(
         reader=LogReader(streams, chosen, stream=EVENTS_STREAM, durable=EVENTS_DURABLE),

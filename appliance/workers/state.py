@@ -12,10 +12,13 @@ from appliance.domain.delivery import Disposition
 class WorkerState:
     """The observable state of one worker; changed in place by its owner only.
 
-    `pause` names why nothing is taken from the queue at the moment, empty when all is well.
+    `stream` and `consumer` are named by the metric of dead letters. `pause` names why nothing is
+    taken from the queue at the moment, empty when all is well.
     """
 
     name: str
+    stream: str = ""
+    consumer: str = ""
     started: bool = False
     broken: str = ""
     pause: str = ""

@@ -62,13 +62,11 @@ class MailDelivery:
         except ApplianceError as error:
             raise without_secrets(error, {"token": token}) from None
 
-    async def send_test(self, recipient: str, key: str, *, org_id: str = "") -> Receipt:
-        """Send a test mail by the provider in effect for an organisation, or the operator's."""
-        route = await self._routes.of_org(org_id) if org_id else self._routes.operator()
+    async def send_test(self, recipient: str, key: str, *, org_id: str) -> Receipt:
+        """Send a test mail by the provider in effect for an organisation."""
+        route = await self._routes.of_org(org_id)
         org_name = await load_org_name(self._database, org_id) if route.own else ""
-        letter = provider_test_letter(self._head, sender=route.sender, org_name=org_name)
-        prepared = _prepare(route, recipient, letter, key)
-        return await route.carrier.send(prepared.mail)
+        return await send_test(route, self._head, recipient, key, org_name=org_name)
 
     async def send_letter(self, recipient: str, letter: Letter, key: str) -> Receipt:
         """Send any letter by the operator's provider; `key` is the same for every attempt."""
@@ -91,6 +89,14 @@ class MailDelivery:
         )
         route = await self._routes.of_org(facts.org_id)
         return _prepare(route, payload.email, letter, key)
+
+
+async def send_test(
+    route: Route, head: Letterhead, recipient: str, key: str, *, org_name: str = ""
+) -> Receipt:
+    """Send a test mail; `org_name` is empty for the operator's provider."""
+    letter = provider_test_letter(head, sender=route.sender, org_name=org_name)
+    return await route.carrier.send(_prepare(route, recipient, letter, key).mail)
 
 
 def _prepare(route: Route, recipient: str, letter: Letter, key: str) -> Prepared:

@@ -19,7 +19,7 @@ from appliance.gen.workers.email.v1.email_pb import (
     MagicLinkPayload,
     OrgMemberInvitePayload,
 )
-from appliance.services.mail.routes import has_mail, missing_settings
+from appliance.services.mail.readiness import has_mail, missing_settings
 from appliance.storage.streams.mail import EMAIL_SUBJECT
 from appliance.storage.streams.publish import Publisher
 
