@@ -10,8 +10,11 @@ from appliance.config.secrets import Secret
 from appliance.services.access import AccessService
 from appliance.services.api_keys import ApiKeysService
 from appliance.services.audit import AuditLog
+from appliance.services.invitations import InvitationsService
 from appliance.services.links import DashboardLinks, dashboard_base_url
 from appliance.services.mail.desk import MailDesk
+from appliance.services.members import MembersService
+from appliance.services.organisations import OrganisationsService
 from appliance.services.projects import ProjectsService
 from appliance.services.stores import Stores
 from appliance.services.tokens import AccessTokens
@@ -29,6 +32,13 @@ class ControlPlane:
         self.audit = AuditLog(clock, ids)
         self.links = DashboardLinks(dashboard_base_url(settings))
         self.mail = MailDesk(stores, settings.email, self.links, self.audit, clock=clock, ids=ids)
+        self.organisations = OrganisationsService(
+            stores.postgres, clock=clock, ids=ids, audit=self.audit
+        )
+        self.members = MembersService(stores.postgres, audit=self.audit)
+        self.invitations = InvitationsService(
+            stores.postgres, self.mail.queue, clock=clock, ids=ids, audit=self.audit
+        )
         self.projects = ProjectsService(stores, self.audit, clock=clock, ids=ids)
         self.api_keys = ApiKeysService(stores, self.audit, clock=clock, ids=ids)
         self.usage = UsageService(stores, clock=clock)
