@@ -42,6 +42,8 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "user": ("appliance.cli.user:user", "People who may sign in."),
     "project": ("appliance.cli.project:project", "Projects that receive events."),
     "key": ("appliance.cli.key:key", "API keys of a project."),
+    "mail": ("appliance.cli.mail:mail", "Try the mail provider, look at the letters."),
+    "email": ("appliance.cli.mail:mail", "The same as `mail`."),
     "doctor": ("appliance.cli.doctor:doctor", "Find what is wrong, with cause and remedy."),
     "support-bundle": (
         "appliance.cli.support:support_bundle",
