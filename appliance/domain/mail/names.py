@@ -27,10 +27,11 @@ def clean_header(text: str) -> str:
 def parse_address(text: str) -> Address | None:
     """The name and address in `Pug <pug@example.com>` or `pug@example.com`; None for neither."""
     name, address = parseaddr(clean_header(text))
-    if address.count("@") != 1 or any(one.isspace() for one in address):
+    username, _, domain = address.partition("@")
+    if not username or not domain or "@" in domain or any(one.isspace() for one in address):
         return None
     try:
-        parsed = Address(display_name=name, addr_spec=address)
+        # In parts, because as a whole only ASCII is taken.
+        return Address(display_name=name, username=username, domain=domain)
     except (ValueError, IndexError, MessageError):
         return None
-    return parsed if parsed.username and parsed.domain else None
