@@ -63,7 +63,7 @@ async def serve_scheduler(
         stores=stores,
         clock=clock,
         ids=IdMaker(clock),
-        mailer=find_mailer(services.control),
+        mailer=find_mailer(settings.email, services.control.mail.delivery),
         quiet=quiet,
         look_around=look_around,
         meter=find_meter(services.control),

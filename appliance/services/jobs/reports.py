@@ -11,6 +11,7 @@ from typing import Final
 from appliance.base.errors import ApplianceError, UnavailableError
 from appliance.domain.report import WeekNumbers, WeekReport, report_letter
 from appliance.domain.schedule import (
+    LastRun,
     Outcome,
     PlannedRun,
     Weekday,
@@ -27,7 +28,9 @@ from appliance.storage.postgres.reports import Subscription, list_subscriptions
 HOUR: Final = time(7)
 PAGE_ROWS: Final = 200
 SUBSCRIPTIONS_MAX: Final = 20_000
-RUNS_KEPT: Final = 3
+ATTEMPTS_MAX: Final = 5
+"""Of one report: an address that refuses mails for good is not asked all week."""
+RUNS_KEPT: Final = ATTEMPTS_MAX + 1
 _REASONS_MAX: Final = 3
 
 
@@ -45,9 +48,11 @@ class Courier:
         last = await load_last_runs(self._desk.stores.postgres, [run_name(one) for one in page])
         for one in page:
             schedule = Weekly(Weekday.MONDAY, HOUR, one.timezone)
-            planned = plan_run(schedule, last.get(run_name(one)), self._desk.clock.now())
-            if planned is not None and planned.due_at > one.created_at:
-                await self._deliver(one, planned)
+            before = last.get(run_name(one))
+            planned = plan_run(schedule, before, self._desk.clock.now())
+            if planned is None or planned.due_at <= one.created_at or _given_up(before, planned):
+                continue
+            await self._deliver(one, planned)
 
     async def _deliver(self, one: Subscription, planned: PlannedRun) -> None:
         desk = self._desk
@@ -127,6 +132,12 @@ async def send_weekly_reports(desk: Desk) -> str:
             f"{len(courier.failures)} reports could not be sent, {courier.sent} were ({reasons})",
         )
     return f"sent {courier.sent} reports to {seen} subscriptions"
+
+
+def _given_up(before: LastRun | None, planned: PlannedRun) -> bool:
+    return (
+        before is not None and before.due_at == planned.due_at and before.failures >= ATTEMPTS_MAX
+    )
 
 
 def run_name(one: Subscription) -> str:
