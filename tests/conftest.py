@@ -8,7 +8,7 @@ import pytest
 
 _ANSWERS: Final = "control_answers"
 _gathered: Final[set[str]] = set()
-_OURS = ("PUG_", "DATABASE_URL", "NATS_", "CLICKHOUSE_", "REDIS_URL", "DB_", "OTEL_")
+_OURS = ("PUG_", "OIDC_", "DATABASE_URL", "NATS_", "CLICKHOUSE_", "REDIS_URL", "DB_", "OTEL_")
 
 for _name in [name for name in os.environ if name.startswith(_OURS)]:
     del os.environ[_name]

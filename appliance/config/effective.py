@@ -6,10 +6,13 @@ and secrets travel in this file (mode 0600), never in an environment or a comman
 
 import json
 from pathlib import Path
+from typing import cast
+
+from msgspec import Struct
 
 from appliance.base.files import ensure_folder, write_atomic
 from appliance.config.model import Settings
-from appliance.config.reference import render_value, value_at
+from appliance.config.reference import render_table, render_value, value_at
 from appliance.config.schema import leaves
 from appliance.config.secrets import Secret
 
@@ -34,4 +37,10 @@ def render_settings(settings: Settings) -> str:
 
 
 def _render(value: object) -> str:
-    return json.dumps(value.reveal()) if isinstance(value, Secret) else render_value(value)
+    if isinstance(value, Secret):
+        return json.dumps(value.reveal())
+    if isinstance(value, tuple):
+        tables = [one for one in cast("tuple[object, ...]", value) if isinstance(one, Struct)]
+        if tables:
+            return f"[{', '.join(render_table(table, _render) for table in tables)}]"
+    return render_value(value)

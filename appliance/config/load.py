@@ -18,6 +18,7 @@ from appliance.base.errors import ApplianceError, MisconfiguredError, Violation
 from appliance.base.units import Bytes, Seconds
 from appliance.config.endpoints import resolve_clickhouse, resolve_postgres
 from appliance.config.model import Section, Settings
+from appliance.config.oidc import oidc_slips
 from appliance.config.people import EmailSettings
 from appliance.config.schema import Leaf, leaf_by_key, leaves
 from appliance.config.secrets import Secret
@@ -148,6 +149,8 @@ def _from_text(leaf: Leaf, text: str) -> object:
         if text in _TRUE | _FALSE:
             return text in _TRUE
         raise ValueError(text)
+    if leaf.element is not None:
+        return msgspec.json.decode(text) if text.strip() else []
     if leaf.kind is tuple:
         return [part.strip() for part in text.split(",") if part.strip()]
     if not text and leaf.kind is not str:
@@ -171,12 +174,21 @@ def _problem(leaf: Leaf, candidate: Candidate, error: Exception) -> Problem:
     expected = leaf.expected
     if leaf.kind in {Seconds, Bytes} and str(error).startswith("a number with"):
         expected = f"{leaf.expected} ({error})"
+    if leaf.element is not None:
+        expected = f"{leaf.expected} ({_without_values(error)})"
     return Problem(
         key=leaf.key,
         origin=str(candidate.origin),
         found=shown if candidate.found != "" else "nothing",
         expected=expected,
     )
+
+
+def _without_values(error: Exception) -> str:
+    """What is wrong and where, for a list that holds secrets."""
+    if isinstance(error, msgspec.ValidationError):
+        return str(error)  # names members and places, no values
+    return "this is no JSON" if isinstance(error, msgspec.DecodeError) else "not understood"
 
 
 def _unknown(collected: Collected) -> Iterator[Problem]:
@@ -232,6 +244,8 @@ def _cross_check(settings: Settings, origins: Mapping[str, Origin]) -> Iterator[
     ):
         yield problem("email.provider_secret_key", "[REDACTED]", "base64 of exactly 32 bytes")
     yield from _mail_slips(settings.email, problem)
+    for key, found, expected in oidc_slips(settings.oidc):
+        yield problem(key, found, expected)
     if settings.tls.key is not None and settings.tls.certificate is None:
         yield problem("tls.key", str(settings.tls.key), "tls.certificate beside it")
     for network in settings.network.outgoing:

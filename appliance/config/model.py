@@ -13,6 +13,7 @@ from msgspec import Meta
 
 from appliance.base.units import Bytes, Seconds
 from appliance.config.folders import Folders
+from appliance.config.oidc import OidcSettings
 from appliance.config.people import EmailSettings, SessionSettings
 from appliance.config.secrets import Secret
 from appliance.config.section import Name, Section, env_names
@@ -336,6 +337,9 @@ class DemoSettings(Section, frozen=True, kw_only=True):
     enabled: Annotated[
         bool, Meta(description="produce demo traffic", extra=env_names("PUG_DEMO_ENABLED"))
     ] = False
+    viewer_email: Annotated[
+        str, Meta(description="the account that anybody may look around with")
+    ] = "snoop@pug.sh"
     peak_sessions_per_minute: Annotated[
         float,
         Meta(
@@ -417,6 +421,7 @@ class Settings(Section, frozen=True, kw_only=True):
     disk: DiskSettings = DiskSettings()
     logs: LogSettings = LogSettings()
     sessions: SessionSettings = SessionSettings()
+    oidc: OidcSettings = OidcSettings()
     email: EmailSettings = EmailSettings()
     demo: DemoSettings = DemoSettings()
     backup: BackupSettings = BackupSettings()

@@ -4,6 +4,7 @@ Invariant: both are made from `model.py`; a test compares `docs/configuration.md
 """
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import cast
 
@@ -49,8 +50,24 @@ def render_value(value: object) -> str:
     if isinstance(value, Seconds | Bytes | Path | str):
         return json.dumps(str(value))
     if isinstance(value, tuple):
-        return json.dumps([str(part) for part in cast("tuple[object, ...]", value)])
+        parts = cast("tuple[object, ...]", value)
+        return f"[{', '.join(_render_part(part, render_value) for part in parts)}]"
+    if isinstance(value, dict):
+        pairs = cast("dict[str, object]", value).items()
+        inside = ", ".join(f"{json.dumps(name)} = {render_value(one)}" for name, one in pairs)
+        return f"{{{inside}}}"
     return str(value)
+
+
+def render_table(table: msgspec.Struct, render: Callable[[object], str]) -> str:
+    """A branch of the settings as an inline table of TOML; unset members are left out."""
+    pairs = ((name, getattr(table, name)) for name in table.__struct_fields__)
+    inside = ", ".join(f"{name} = {render(one)}" for name, one in pairs if one is not None)
+    return f"{{{inside}}}"
+
+
+def _render_part(part: object, render: Callable[[object], str]) -> str:
+    return render_table(part, render) if isinstance(part, msgspec.Struct) else json.dumps(str(part))
 
 
 def render_manual() -> str:

@@ -28,11 +28,13 @@ class Leaf(msgspec.Struct, frozen=True, kw_only=True):
     description: str
     environment: tuple[str, ...]
     expected: str
+    element: type[Section] | None = None
+    """What a list of tables is made of; None for every other setting."""
 
     @property
     def secret(self) -> bool:
         """Whether the value must never be shown."""
-        return self.kind is Secret
+        return self.kind is Secret or self.element is not None
 
 
 @cache
@@ -75,8 +77,17 @@ def _walk(section: type[msgspec.Struct], prefix: str) -> Iterator[Leaf]:
             default=field.default,
             description=next((meta.description for meta in metas if meta.description), ""),
             environment=names if ours in names else (*names, ours),
-            expected=_expected(kind, metas),
+            expected=_TABLES if _element(field.type) else _expected(kind, metas),
+            element=_element(field.type),
         )
+
+
+def _element(annotation: object) -> type[Section] | None:
+    while get_origin(annotation) is Annotated:
+        annotation = get_args(annotation)[0]
+    parts = get_args(annotation) if get_origin(annotation) is tuple else ()
+    first = parts[0] if parts else None
+    return first if isinstance(first, type) and issubclass(first, Section) else None
 
 
 def _environment_names(metas: tuple[msgspec.Meta, ...]) -> tuple[str, ...]:
@@ -101,6 +112,7 @@ def _unwrap(annotation: object) -> tuple[type[object], bool, tuple[msgspec.Meta,
     return cast("type[object]", kind), optional, metas
 
 
+_TABLES: Final = "a list of tables, as JSON text in the environment"
 _PLAIN_EXPECTATIONS: Final[dict[type, str]] = {
     bool: "true or false",
     Seconds: 'a duration with its unit, like "30s" or "250ms"',
