@@ -1,11 +1,15 @@
 """How a command gets at the use-cases of the running appliance."""
 
 import asyncio
+import logging
 import os
 import pwd
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
+import structlog
+
+from appliance.base.log import configure_logging
 from appliance.config.model import Settings
 from appliance.domain.access.callers import Actor, ActorKind
 from appliance.services.wiring import Services, build_services
@@ -17,11 +21,17 @@ def at_desk(settings: Settings, work: Callable[[Services], Awaitable[Result]]) -
     """Run `work` with the use-cases; what it opened is closed afterwards."""
 
     async def run() -> Result:
-        services = build_services(settings, name="pug-command-line")
+        # Standard output is the answer, which `--json` promises to be nothing else.
+        before = structlog.get_config()
+        configure_logging(component="command-line", readable=True, level=logging.WARNING)
         try:
-            return await work(services)
+            services = build_services(settings, name="pug-command-line")
+            try:
+                return await work(services)
+            finally:
+                await services.close()
         finally:
-            await services.close()
+            structlog.configure(**before)
 
     return asyncio.run(run())
 

@@ -40,6 +40,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "systemd": ("appliance.cli.systemd:systemd", "Show the systemd units."),
     "engine": ("appliance.cli.engine:engine", "Start one engine (used by the units)."),
     "user": ("appliance.cli.user:user", "People who may sign in."),
+    "org": ("appliance.cli.org:org", "Organisations and who belongs to them."),
     "project": ("appliance.cli.project:project", "Projects that receive events."),
     "key": ("appliance.cli.key:key", "API keys of a project."),
     "mail": ("appliance.cli.mail:mail", "Try the mail provider, look at the letters."),

@@ -7,7 +7,7 @@ transaction that consumes the link, so two who open it at once make one member.
 
 import hashlib
 from datetime import datetime
-from typing import Final, Protocol
+from typing import Protocol
 
 from msgspec import Struct
 
@@ -30,6 +30,7 @@ from appliance.domain.access.invitations import (
     SENDS_WINDOW,
     TOKEN_BYTES,
     InvitationState,
+    is_address,
     may_accept,
     may_send,
 )
@@ -55,8 +56,6 @@ from appliance.storage.postgres.invitations import (
 )
 from appliance.storage.postgres.orgs import join_org, lock_org
 from appliance.storage.postgres.pool import Postgres, Transaction
-
-_ALREADY_PENDING: Final = "this address is invited already"
 
 
 class InviteMail(Protocol):
@@ -100,9 +99,12 @@ class InvitationsService:
         """The invitations of an organisation in every state, newest first."""
         return await list_invitations(self._database, org_id)
 
-    async def find_pending(self, org_id: str, email: str) -> InvitationRow | None:
-        """The pending invitation of an address, expired or not."""
-        return await find_pending(self._database, org_id, email)
+    async def load_pending(self, org_id: str, email: str) -> InvitationRow:
+        """The pending invitation of an address; raises NotFoundError (`INVITATION_NOT_FOUND`)."""
+        row = await find_pending(self._database, org_id, email)
+        if row is None:
+            raise _not_found(email)
+        return row
 
     async def invite(self, actor: Actor, org_id: str, email: str, role: Role) -> SentInvitation:
         """Invite an address for seven days.
@@ -207,11 +209,7 @@ class InvitationsService:
         await require_admin(transaction, actor, org_id)
         row = await lock_invitation_of(transaction, org_id, invitation_id)
         if row is None:
-            raise NotFoundError(
-                "INVITATION_NOT_FOUND",
-                "there is no such invitation in this organisation",
-                resource=Resource(kind="invitation", name=invitation_id),
-            )
+            raise _not_found(invitation_id)
         if row.state is not InvitationState.PENDING:
             raise UnmetError("INVITATION_NOT_PENDING", "this invitation has been accepted")
         return row
@@ -269,7 +267,9 @@ async def _require_unknown(transaction: Transaction, org_id: str, email: str) ->
 
 def _already_pending() -> ConflictError:
     return ConflictError(
-        "INVITATION_ALREADY_PENDING", _ALREADY_PENDING, hint="send the invitation again instead"
+        "INVITATION_ALREADY_PENDING",
+        "this address is invited already",
+        hint="send the invitation again: `pug-appliance org invite --again`",
     )
 
 
@@ -281,11 +281,20 @@ def _send_limit() -> UnmetError:
     )
 
 
+def _not_found(name: str) -> NotFoundError:
+    return NotFoundError(
+        "INVITATION_NOT_FOUND",
+        "there is no such invitation in this organisation",
+        resource=Resource(kind="invitation", name=name),
+    )
+
+
 def _check_address(email: str) -> None:
-    if len(email) > ADDRESS_CHARACTERS_MAX:
-        sentence = f"an address has at most {ADDRESS_CHARACTERS_MAX} characters"
-        raise InvalidInputError(
-            "INVALID_ARGUMENT",
-            sentence,
-            violations=(Violation(field="email", description=sentence),),
-        )
+    if is_address(email):
+        return
+    sentence = f"an e-mail address of at most {ADDRESS_CHARACTERS_MAX} characters"
+    raise InvalidInputError(
+        "INVALID_ARGUMENT",
+        f"email: {sentence}",
+        violations=(Violation(field="email", description=sentence),),
+    )

@@ -4,6 +4,7 @@ Invariant: only time ends an invitation quietly: an expired one stays pending, o
 can be sent again, which starts a full lifetime.
 """
 
+import re
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -15,6 +16,7 @@ SENDS_MAX: Final = 10
 SENDS_WINDOW: Final = timedelta(hours=24)
 TOKEN_BYTES: Final = 16
 ADDRESS_CHARACTERS_MAX: Final = 255
+_ADDRESS: Final = re.compile(r"[^@\s\0]+@[^@\s\0]+")
 
 
 class InvitationState(StrEnum):
@@ -22,6 +24,11 @@ class InvitationState(StrEnum):
 
     PENDING = "INVITATION_STATUS_PENDING"
     ACCEPTED = "INVITATION_STATUS_ACCEPTED"
+
+
+def is_address(text: str) -> bool:
+    """Whether a text can be an e-mail address that is stored; the face's schema is stricter."""
+    return len(text) <= ADDRESS_CHARACTERS_MAX and _ADDRESS.fullmatch(text) is not None
 
 
 def may_send(sent_at: Iterable[datetime], now: datetime) -> bool:
