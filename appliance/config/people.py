@@ -42,6 +42,13 @@ class SessionSettings(Section, frozen=True, kw_only=True):
             extra=env_names("PUG_JWT_SECRET_KEY"),
         ),
     ] = None
+    open_sign_up: Annotated[
+        bool,
+        Meta(
+            description="anybody who proves an e-mail address may come in and gets an organisation "
+            "of their own; otherwise only who was invited or made by the operator"
+        ),
+    ] = True
     google_client_id: Annotated[
         str,
         Meta(

@@ -8,14 +8,20 @@ from appliance.base.ids import IdMaker
 from appliance.config.model import Settings
 from appliance.config.secrets import Secret
 from appliance.services.access import AccessService
+from appliance.services.accounts import AccountsService
 from appliance.services.api_keys import ApiKeysService
 from appliance.services.audit import AuditLog
 from appliance.services.invitations import InvitationsService
 from appliance.services.links import DashboardLinks, dashboard_base_url
+from appliance.services.magic_links import MagicLinksService
 from appliance.services.mail.desk import MailDesk
 from appliance.services.members import MembersService
 from appliance.services.organisations import OrganisationsService
+from appliance.services.passwords import Passwords
 from appliance.services.projects import ProjectsService
+from appliance.services.provisioning import Provisioning
+from appliance.services.sessions import SessionsService
+from appliance.services.sign_in_guard import SignInGuard
 from appliance.services.stores import Stores
 from appliance.services.tokens import AccessTokens
 from appliance.services.usage import UsageService
@@ -38,6 +44,38 @@ class ControlPlane:
         self.members = MembersService(stores.postgres, audit=self.audit)
         self.invitations = InvitationsService(
             stores.postgres, self.mail.queue, clock=clock, ids=ids, audit=self.audit
+        )
+        self.sessions = SessionsService(
+            stores.postgres, self.tokens, clock=clock, ids=ids, audit=self.audit
+        )
+        self.provisioning = Provisioning(
+            self.organisations,
+            clock=clock,
+            ids=ids,
+            audit=self.audit,
+            open_sign_up=settings.sessions.open_sign_up,
+        )
+        guard = SignInGuard(stores.postgres, clock)
+        self.passwords = Passwords()
+        self.accounts = AccountsService(
+            stores.postgres,
+            sessions=self.sessions,
+            guard=guard,
+            passwords=self.passwords,
+            clock=clock,
+            ids=ids,
+            audit=self.audit,
+            demo_email=settings.demo.viewer_email if settings.demo.enabled else None,
+        )
+        self.magic_links = MagicLinksService(
+            stores.postgres,
+            mail=self.mail.queue,
+            guard=guard,
+            sessions=self.sessions,
+            invitations=self.invitations,
+            provisioning=self.provisioning,
+            clock=clock,
+            ids=ids,
         )
         self.projects = ProjectsService(stores, self.audit, clock=clock, ids=ids)
         self.api_keys = ApiKeysService(stores, self.audit, clock=clock, ids=ids)

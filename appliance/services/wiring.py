@@ -17,7 +17,6 @@ from appliance.base.ids import IdMaker, SystemRandomness
 from appliance.config.endpoints import Endpoints, resolve_endpoints
 from appliance.config.model import Settings
 from appliance.config.secrets import Secret, SecretName, load_secret
-from appliance.services.accounts import AccountsService
 from appliance.services.control import ControlPlane
 from appliance.services.cookieless import CookielessIdentities
 from appliance.services.deadletters import DeadLettersService
@@ -27,8 +26,8 @@ from appliance.services.jobs.requests import JobsService
 from appliance.services.keys import KeyRing
 from appliance.services.room import DiskState, Room, make_room
 from appliance.services.stores import Stores
-from appliance.services.tokens import ephemeral_key
 from appliance.services.subscriptions import SubscriptionsService
+from appliance.services.tokens import ephemeral_key
 from appliance.storage.clickhouse.client import ClickHouse
 from appliance.storage.clickhouse.insights.run import ClickHouseInsights
 from appliance.storage.postgres.pool import Postgres
@@ -69,7 +68,6 @@ class Services:
         self.keys = KeyRing(self._postgres, self._streams, chosen)
         self.ingest = IngestService(publisher, identities, chosen)
         self.insights = InsightsService(ClickHouseInsights(self._clickhouse), chosen)
-        self.accounts = AccountsService(self._postgres, ids)
         self.stores = stores = Stores(
             postgres=self._postgres,
             clickhouse=self._clickhouse,
@@ -87,6 +85,7 @@ class Services:
         self.key_chain = self.control.api_keys
         self.jobs = JobsService(stores, chosen)
         self.reports = SubscriptionsService(self._postgres, self.control.audit, chosen)
+        self.accounts = self.control.accounts
         self.dead_letters = DeadLettersService(DeadLetters(self._streams))
 
     async def open(self) -> None:
