@@ -35,11 +35,14 @@ SERVED: Final = {
     "event_identity": {"first", "id", "note", "sameEvent", "second"},
     "promotion": {"auto", "columns", "id", "note", "rest"},
     "read_back": {"columns", "map", "note", "out"},
+    "retry_delays": {"deadLetter", "delay", "delivery", "maxDeliver"},
+    "worker_disposition": {"delivery", "disposition", "situation", "worker"},
+    "email_disposition": {"outcome", "provider", "situation"},
+    "display_name": {"in", "note", "out"},
 }
 """Sections with a test, and the keys that their cases may have."""
 
 _PEOPLE: Final = "people, identify and erasure come with a later issue"
-_WORKERS: Final = "belongs to the workers' rooms"
 UNSERVED: Final = {
     "identify_validation": _PEOPLE,
     "merge": _PEOPLE,
@@ -50,10 +53,6 @@ UNSERVED: Final = {
     "page_token": _PEOPLE,
     "erasure_request": _PEOPLE,
     "erasure_execute": _PEOPLE,
-    "retry_delays": _WORKERS,
-    "worker_disposition": _WORKERS,
-    "email_disposition": "mail comes with a later issue",
-    "display_name": "mail comes with a later issue",
 }
 """Sections without a test in the ingest rooms, and why."""
 
