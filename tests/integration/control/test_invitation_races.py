@@ -3,10 +3,11 @@
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from typing import Final, LiteralString
 
 import pytest
 
-from appliance.base.errors import InvalidInputError
+from appliance.base.errors import ApplianceError, InvalidInputError
 from appliance.domain.access.roles import Role
 from appliance.storage.postgres.invitations import find_known, list_sends
 from appliance.storage.postgres.pool import Transaction
@@ -25,6 +26,7 @@ from tests.support.orgs import (
 pytestmark = [pytest.mark.anyio, pytest.mark.integration]
 
 MINA = "mina@pug.test"
+DEADLOCK: Final = "40P01"
 _LINK = """
 SELECT invitation_id FROM email_action_tokens
 WHERE token_hash = $1 AND consume_time IS NULL FOR UPDATE
@@ -175,6 +177,30 @@ async def test_accepting_while_an_admin_acts_never_deadlocks(control: ControlSta
         )
     assert acts.result() == "INVITATION_NOT_PENDING"
     assert person.id in await roles(control, org)
+
+
+async def test_in_opposite_order_they_do_deadlock(control: ControlStack):
+    """Control arm: one holds the link and wants the invitation, the other the reverse."""
+    admin, org = await admin_of_new(control)
+    invitation_id, token = await invited(control, admin, org)
+    both_hold = asyncio.Barrier(2)
+    link, invitation = (
+        ("SELECT 1 FROM email_action_tokens WHERE token_hash = $1 FOR UPDATE", hash_of(token)),
+        ("SELECT 1 FROM org_invitations WHERE id = $1 FOR UPDATE", invitation_id),
+    )
+
+    async def take(first: tuple[LiteralString, str], second: tuple[LiteralString, str]) -> bool:
+        try:
+            async with control.database.transaction() as transaction:
+                await transaction.execute(*first)
+                await both_hold.wait()
+                await transaction.execute(*second)
+        except ApplianceError as error:
+            return error.fields.get("sqlstate") != DEADLOCK
+        return True
+
+    outcomes = await asyncio.gather(take(link, invitation), take(invitation, link))
+    assert sorted(outcomes) == [False, True]
 
 
 @pytest.mark.parametrize("method", ["RevokeInvite", "ResendInvite"])
