@@ -38,7 +38,10 @@ WHERE lower(email) = lower($1) AND purpose = 'magic_link' AND consume_time IS NU
 _ADD: Final = """
 INSERT INTO email_action_tokens
     (id, email, purpose, token_hash, customer_id, expire_time, create_time)
-VALUES ($1, $2, 'magic_link', $3, (SELECT id FROM customers WHERE lower(email) = lower($2)), $4, $5)
+VALUES (
+    $1, $2::text, 'magic_link', $3,
+    (SELECT id FROM customers WHERE lower(email) = lower($2::text)), $4, $5
+)
 """
 _LOCK: Final = """
 SELECT id, email, purpose, invitation_id, expire_time, consume_time
