@@ -90,7 +90,7 @@ RETURNING token, expire_time
 """
 _DROP_EXPIRED: Final = """
 DELETE FROM api_keys WHERE id IN (
-    SELECT id FROM api_keys WHERE expire_time < $1 ORDER BY expire_time LIMIT $2
+    SELECT id FROM api_keys WHERE expire_time <= $1 ORDER BY expire_time LIMIT $2
 )
 """
 # Locked in the order of ids: two processes that tell of the same keys never wait for each other.

@@ -5,7 +5,6 @@ import asyncio
 import pytest
 from protobuf import Message
 
-from appliance.base.tasks import poll
 from appliance.domain.access.roles import Role
 from appliance.gen.dashboard.projects.v1.projects_pb import (
     ApiKeyKind,
@@ -20,6 +19,7 @@ from appliance.gen.dashboard.projects.v1.projects_pb import (
     UpdateMetaRequest,
 )
 from tests.support.control import ControlStack, Person, Refusal
+from tests.support.locks import waits_for_a_lock
 
 pytestmark = [pytest.mark.anyio, pytest.mark.integration]
 
@@ -139,7 +139,7 @@ async def test_a_role_lost_in_between_makes_no_project(desk: Desk):
         calling = asyncio.ensure_future(
             desk.call("Create", CreateRequest(org_id=desk.org, display_name="New"))
         )
-        await waits_for_a_lock(control)
+        await waits_for_a_lock(control.database)
     with pytest.raises(Refusal) as caught:
         await calling
     assert (caught.value.code, caught.value.reason) == ("permission_denied", "ORG_ADMIN_REQUIRED")
@@ -165,7 +165,7 @@ async def test_a_project_deleted_in_between(desk: Desk):
             )
             await deletion.execute("DELETE FROM api_keys WHERE project_id = $1", project)
             calling = asyncio.ensure_future(desk.call(method, sent, project=project))
-            await waits_for_a_lock(control)
+            await waits_for_a_lock(control.database)
         with pytest.raises(Refusal) as caught:
             await calling
         assert caught.value.code == "not_found"
@@ -386,15 +386,3 @@ async def test_a_nul_is_no_internal_error(desk: Desk):
     ):
         refusal = await desk.refused(method, message, project=desk.project)
         assert refusal.code == "invalid_argument"
-
-
-async def waits_for_a_lock(control: ControlStack) -> None:
-    """Return when some session waits for another's lock."""
-
-    async def waiting() -> bool | None:
-        rows = await control.database.rows(
-            "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
-        )
-        return bool(rows) or None
-
-    assert await poll(waiting, every_seconds=0.02, timeout_seconds=10)
