@@ -18,6 +18,7 @@ from appliance.config.model import DEFAULT_CONFIG_FILE, Settings
 from appliance.config.secrets import Secret, load_secret_file
 from appliance.config.sources import CONFIG_FILE_VARIABLE, process_environment
 from appliance.lifecycle.backup.create import Origin
+from appliance.lifecycle.backup.model import Summary
 from appliance.lifecycle.backup.pool import Pool
 
 LATEST: Final = "latest"
@@ -54,15 +55,16 @@ class Desk(msgspec.Struct, frozen=True, kw_only=True):
 
     def find(self, name: str) -> tuple[Pool, str]:
         """The target that has a backup, and the backup's name; raises NotFoundError."""
-        best: tuple[str, Pool] | None = None
+        newest: list[tuple[Summary, Pool]] = []
         for pool in self.opened():
-            for listed in pool.backups():
-                if listed.id == name:
-                    return pool, name
-                if name == LATEST and listed.summary and (best is None or listed.id > best[0]):
-                    best = listed.id, pool
-        if best is not None:
-            return best[1], best[0]
+            listed = pool.backups()
+            if any(one.id == name for one in listed):
+                return pool, name
+            # Inside a target the order is known; between targets there is only the clock.
+            newest += [(one.summary, pool) for one in listed if one.summary is not None][-1:]
+        if name == LATEST and newest:
+            summary, pool = max(newest, key=lambda one: one[0].point)
+            return pool, summary.id
         raise NotFoundError(
             "BACKUP_UNKNOWN",
             f"there is no backup {name}" if name != LATEST else "there is no backup",

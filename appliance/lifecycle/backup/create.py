@@ -6,7 +6,7 @@ the backups it held before. Everything left by a backup that was cut off is remo
 
 import asyncio
 import shutil
-from collections.abc import AsyncGenerator, Iterator, Mapping
+from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Final
@@ -86,7 +86,8 @@ async def create_backup(
     started = clock.monotonic_seconds()
     with Pool.open(target, passphrase, make=True) as pool, snapshot_lock(settings):
         remove_snapshots(settings)
-        name = unused_name(clock, {one.id for one in pool.backups()})
+        listed = pool.backups()
+        name = unused_name(clock, {one.id for one in listed})
         try:
             async with engines_answering(origin):
                 capture = Capture(settings, clock=clock, progress=progress, name=name)
@@ -100,6 +101,7 @@ async def create_backup(
                 snapshot,
                 tuple(draft.item for draft in drafts),
                 name=name,
+                sequence=next_sequence(one.summary for one in listed),
                 reason=reason,
                 encrypted=pool.sealed,
                 added=added,
@@ -124,6 +126,11 @@ def unused_name(clock: Clock, taken: set[str]) -> str:
         number += 1
         name = f"{base}-{number}"
     return name
+
+
+def next_sequence(made: Iterable[Summary | None]) -> int:
+    """The place of a backup made now in the order of those that were made before."""
+    return max((one.sequence for one in made if one is not None), default=0) + 1
 
 
 def snapshot_lock(settings: Settings) -> FileLock:
@@ -288,6 +295,7 @@ def describe(
     items: tuple[Item, ...],
     *,
     name: str,
+    sequence: int,
     reason: str,
     encrypted: bool,
     added: int,
@@ -307,6 +315,7 @@ def describe(
             bytes_added=added,
             seconds=round(seconds, 3),
             hold_seconds=snapshot.hold_seconds,
+            sequence=sequence,
         ),
         items=items,
         answers=snapshot.answers,

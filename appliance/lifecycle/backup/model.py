@@ -63,8 +63,9 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
 class Summary(msgspec.Struct, frozen=True, kw_only=True):
     """What `backup list` shows, readable without the passphrase.
 
-    `point` is the instant the data is from (ISO 8601, UTC); `bytes_total` is what a restore writes,
-    `bytes_added` what this backup added to its target.
+    `point` is the instant the data is from (ISO 8601, UTC) as the machine's clock told it;
+    `sequence` counts the backups of a target, so it tells their order when that clock was wrong.
+    `bytes_total` is what a restore writes, `bytes_added` what this backup added to its target.
     """
 
     format: int = FORMAT
@@ -79,6 +80,12 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     bytes_added: int
     seconds: float
     hold_seconds: float = 0.0
+    sequence: int = 0
+
+    @property
+    def order(self) -> tuple[int, str]:
+        """Sorts the backups of one target by when they were made, whatever the clock said."""
+        return self.sequence, self.id
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):

@@ -9,7 +9,6 @@ import asyncio
 import os
 import shutil
 from collections.abc import Mapping
-from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
@@ -38,6 +37,7 @@ from appliance.lifecycle.backup.create import (
     Origin,
     describe,
     engines_answering,
+    next_sequence,
     snapshot_lock,
     unused_name,
 )
@@ -45,6 +45,7 @@ from appliance.lifecycle.backup.flushing import flush_file_system
 from appliance.lifecycle.backup.model import Manifest, Part, Summary
 from appliance.lifecycle.backup.rebuild import rebuild
 from appliance.lifecycle.backup.restore import FileSteps, Restoring, check_release
+from appliance.lifecycle.backup.retention import DaysSeen
 from appliance.lifecycle.progress import Progress
 from appliance.lifecycle.steps import Step
 
@@ -54,6 +55,7 @@ DAYS_MAX: Final = 30
 KEPT_SECONDS: Final = 7 * 86400
 """How long the queue keeps whatever came since a restore point, however busy it is."""
 _MANIFEST: Final = "point.json"
+_DAYS: Final = "days.json"
 _LEDGER_BEFORE: Final = "ledger-before.json"
 
 
@@ -93,6 +95,7 @@ async def create_restore_point(
         remove_snapshots(settings)
         home = ensure_folder(points_folder(settings))
         _remove_unfinished(home)
+        listed = list_restore_points(settings)
         name = unused_name(clock, {path.name for path in home.iterdir()})
         making = home / f".{name}"
         try:
@@ -109,6 +112,7 @@ async def create_restore_point(
                 snapshot,
                 (),
                 name=name,
+                sequence=next_sequence(listed),
                 reason=reason,
                 encrypted=False,
                 added=0,
@@ -143,14 +147,14 @@ async def _keep_messages(settings: Settings, snapshot: Snapshot, clock: Clock) -
 
 
 def list_restore_points(settings: Settings) -> tuple[Summary, ...]:
-    """Every restore point, oldest first; damaged ones are left out."""
+    """Every restore point in the order they were made; damaged ones are left out."""
     found: list[Summary] = []
-    for path in sorted(points_folder(settings).glob(f"*/{_MANIFEST}")):
+    for path in points_folder(settings).glob(f"*/{_MANIFEST}"):
         try:
             found.append(load_restore_point(settings, path.parent.name).summary)
         except DamagedError:
             continue
-    return tuple(found)
+    return tuple(sorted(found, key=lambda one: one.order))
 
 
 def load_restore_point(settings: Settings, name: str) -> Manifest:
@@ -177,16 +181,28 @@ def remove_restore_point(settings: Settings, name: str) -> None:
 
 
 def prune_restore_points(settings: Settings, clock: Clock) -> None:
-    """Keep the newest `backup.restore_points_max` of the last `DAYS_MAX` days.
+    """Keep the newest `backup.restore_points_max` that were not seen on `DAYS_MAX` days yet.
 
     An old one is dear: it holds every part of a table that has been merged into another since.
+    Raises MisconfiguredError when the folder cannot be written.
     """
     points = list_restore_points(settings)
-    oldest = (clock.now() - timedelta(days=DAYS_MAX)).isoformat()
+    if not points:
+        return
+    note = points_folder(settings) / _DAYS
+    seen = _load_days(note).look(f"{clock.now():%Y-%m-%d}", [one.id for one in points])
+    write_atomic(note, msgspec.json.encode(seen))
     many = max(0, len(points) - settings.backup.restore_points_max)
     for index, point in enumerate(points):
-        if index < many or point.point < oldest:
+        if index < many or seen.days(point.id) > DAYS_MAX:
             remove_restore_point(settings, point.id)
+
+
+def _load_days(note: Path) -> DaysSeen:
+    try:
+        return msgspec.json.decode(note.read_bytes(), type=DaysSeen)
+    except (OSError, msgspec.DecodeError):
+        return DaysSeen()
 
 
 class PointSource:

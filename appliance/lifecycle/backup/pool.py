@@ -70,6 +70,11 @@ class Listed(msgspec.Struct, frozen=True, kw_only=True):
     id: str
     summary: Summary | None
 
+    @property
+    def order(self) -> tuple[int, str]:
+        """Sorts the backups of one target by when they were made."""
+        return self.summary.order if self.summary is not None else (0, self.id)
+
 
 class Pool:
     """One target, opened. Use it as a context manager to be the only one who changes it."""
@@ -132,10 +137,9 @@ class Pool:
         self._lock.release()
 
     def backups(self) -> tuple[Listed, ...]:
-        """Every sealed backup, oldest first."""
-        return tuple(
-            _listed(path) for path in sorted((self.folder / "backups").glob(f"*/{MANIFEST}"))
-        )
+        """Every sealed backup in the order they were made; damaged ones come first."""
+        found = (_listed(path) for path in (self.folder / "backups").glob(f"*/{MANIFEST}"))
+        return tuple(sorted(found, key=lambda one: one.order))
 
     def load(self, name: str) -> Manifest:
         """One backup; raises NotFoundError or DamagedError."""

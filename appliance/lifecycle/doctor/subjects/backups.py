@@ -10,15 +10,24 @@ from appliance.lifecycle.doctor.facts import BackupFacts, Facts, Mode, Subject
 AGE_WARNING: Final = timedelta(days=2)
 AGE_FAILED: Final = timedelta(days=7)
 VERIFIED_AGE_MAX: Final = timedelta(days=30)
+FUTURE_MAX: Final = timedelta(hours=1)
 
 
 def judge_newest(facts: Facts) -> Iterator[Verdict]:
     if facts.backups is None:
         return
-    newest = max(_points(facts), default=None)
     now = facts.place.now
+    points = _points(facts)
+    # One that a clock of the future dated would look fresh for years.
+    newest = max((one for one in points if one - now <= FUTURE_MAX), default=None)
     make = "run `pug-appliance backup create`, and see `systemctl status pug-backup.timer`"
     installed = facts.place.mode is Mode.INSTALLED
+    if newest is None and points:
+        yield warning(
+            f"every backup is dated in the future, the first one {min(points):%Y-%m-%d %H:%M} UTC",
+            "set the clock, then run `pug-appliance backup create`",
+        )
+        return
     if newest is None:
         first = facts.backups.first_use
         if installed and first is not None and now - first > AGE_WARNING:

@@ -135,6 +135,18 @@ def test_a_removed_backup_frees_only_its_own(pool: Pool, tmp_path: Path) -> None
     assert b"".join(pool.read(shared)) == b"shared"
 
 
+def test_backups_come_in_the_order_they_were_made(pool: Pool) -> None:
+    """Whatever the clock named them; those of earlier releases, without a number, come first."""
+    for name, sequence in (("2026-1", 0), ("2033", 1), ("2026-2", 2), ("2019", 3)):
+        plain = manifest(name)
+        pool.seal(
+            msgspec.structs.replace(
+                plain, summary=msgspec.structs.replace(plain.summary, sequence=sequence)
+            )
+        )
+    assert [one.id for one in pool.backups()] == ["2026-1", "2033", "2026-2", "2019"]
+
+
 def test_a_file_that_changes_while_it_is_read_is_refused(pool: Pool, tmp_path: Path) -> None:
     """Its object does not appear."""
     item = add(pool, tmp_path / "from", b"first")

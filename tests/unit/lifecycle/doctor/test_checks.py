@@ -162,6 +162,7 @@ CASES: list[tuple[str, Severity, dict[str, object]]] = [
     ("parts", WARNING, {"stores__parts_most": 2000}),
     ("backup-age", FAILED, {BACKUP + "point": NOW - timedelta(days=9)}),
     ("backup-age", WARNING, {BACKUP + "point": NOW - timedelta(days=3)}),
+    ("backup-age", WARNING, {BACKUP + "point": NOW + timedelta(days=2000)}),
     ("backup-age", FAILED, {"backups__targets": ()}),
     ("backup-age", WARNING, {"backups__targets": (), "backups__first_use": NOW}),
     ("backup-age", NOTE, {"backups__targets": (), **DEVELOPER}),
