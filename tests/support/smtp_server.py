@@ -196,11 +196,13 @@ async def serve(file: Path, behaviour: Behaviour) -> None:
         good = (data.login, data.password) == wanted
         return AuthResult(success=good, handled=False, auth_data=data.login if good else None)
 
+    handler = _Handler(file, behaviour)
+
     def make() -> asyncio.BaseProtocol:
         if not behaviour.greets:
             return asyncio.Protocol()
         server = _Server(
-            _Handler(file, behaviour),
+            handler,
             hostname="relay.test",
             tls_context=context if behaviour.security == "starttls" else None,
             authenticator=authenticate if behaviour.user else None,
