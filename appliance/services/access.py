@@ -5,7 +5,7 @@ a disabled account or a deleted project ends at once; a database that does not a
 UnavailableError, never a refusal [services 12 #23].
 """
 
-from appliance.base.errors import ApplianceError, UnavailableError
+from appliance.base.errors import ApplianceError, InvalidInputError, UnavailableError
 from appliance.domain.access.callers import ProjectAccess, SignedIn
 from appliance.domain.access.roles import Role
 from appliance.services.tokens import AccessTokens
@@ -54,6 +54,9 @@ class AccessService:
         """The customer's role in an organisation; None for strangers. Raises UnavailableError."""
         try:
             found = await find_role(self._database, org_id, customer_id)
+        except InvalidInputError:
+            # An id the database cannot hold, like one with a NUL, names no organisation.
+            return None
         except ApplianceError as error:
             raise _cannot_tell() from error
         return None if found is None else Role.from_stored(found)

@@ -259,7 +259,7 @@ async def test_strangers_and_low_roles_are_refused(control: ControlStack, form: 
     stranger = await control.make_person()
     member = await control.make_member(Role.MEMBER, org)
     for method, (fields, needed) in GATED.items():
-        for where in (org, NOWHERE):
+        for where in (org, NOWHERE, "a\0b"):
             refusal = await refused(control, stranger, method, form=form, org_id=where, **fields)
             assert (refusal.code, refusal.reason) == ("permission_denied", "ORG_NOT_A_MEMBER")
         empty = await refused(control, stranger, method, form=form, **fields)
@@ -268,6 +268,22 @@ async def test_strangers_and_low_roles_are_refused(control: ControlStack, form: 
             low = await refused(control, member, method, form=form, org_id=org, **fields)
             assert (low.code, low.reason) == ("permission_denied", "ORG_ROLE_FORBIDDEN"), method
     assert await control.audit_actions() == []
+
+
+@FORMS
+async def test_ids_that_no_database_holds(control: ControlStack, form: str):
+    """They are wrong or unknown, and never a failure of ours."""
+    admin, org = await admin_of_new(control)
+    bad = "a\0b"
+    for method, fields in {
+        "Leave": {"org_id": bad},
+        "RemoveMember": {"org_id": org, "customer_id": bad},
+        "UpdateMemberRole": {"org_id": org, "customer_id": bad, "role": OrgRole.VIEWER},
+        "ResendInvite": {"org_id": org, "invitation_id": bad},
+        "RevokeInvite": {"org_id": org, "invitation_id": bad},
+    }.items():
+        refusal = await refused(control, admin, method, form=form, **fields)
+        assert (refusal.code, refusal.reason) == ("invalid_argument", "INVALID_ARGUMENT")
 
 
 @FORMS
