@@ -216,9 +216,9 @@ async def _ensure_first(services: Services, known: Connection | None, url: str) 
         for candidate in (FIRST_NAME, *(f"{FIRST_NAME} {number}" for number in range(2, 1000)))
         if candidate not in names
     )
-    made = await services.projects.create_project(name)
+    made = await services.projects.create_project(name, actor=operator())
     private = await services.key_chain.create_key(
-        made.id, KeyKind.PRIVATE, display_name="quickstart"
+        made.id, KeyKind.PRIVATE, display_name="quickstart", actor=operator()
     )
     return Connection(
         url=url,

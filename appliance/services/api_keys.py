@@ -2,7 +2,8 @@
 
 Invariant: the text of a key leaves once, at its making. A key ends by its row's end: at once when
 it is revoked, at its hour when it is rotated; either is announced to every process, and whoever
-misses that notices by the number of changes (`key_changes.py`). Every act is in the audit log.
+misses that notices by the number of changes (`key_changes.py`); the scheduler purges what ended.
+Every act is in the audit log.
 """
 
 from datetime import datetime, timedelta
@@ -22,7 +23,6 @@ from appliance.services.stores import Stores
 from appliance.storage.postgres.api_keys import (
     DroppedKey,
     KeyRow,
-    drop_expired_keys,
     drop_key,
     end_key_at,
     list_keys,
@@ -148,10 +148,6 @@ class ApiKeysService:
         return RotatedKey(
             fresh=made.fresh, old_id=old.id, old_expires_at=ends_at if ends_at > now else None
         )
-
-    async def purge_expired(self, transaction: Transaction, *, limit: int) -> int:
-        """Delete one page of keys that have ended; how many it was."""
-        return await drop_expired_keys(transaction, before=self._clock.now(), limit=limit)
 
     async def _end(
         self, transaction: Transaction, old: KeyRow, ending: datetime, now: datetime

@@ -19,6 +19,7 @@ from appliance.storage.postgres.pool import Postgres
 
 FLUSH_SECONDS: Final = 60.0
 KEYS_REMEMBERED_MAX: Final = 10_000
+CLOSE_SECONDS_MAX: Final = 3.0
 
 _LOG: Final = structlog.stdlib.get_logger()
 
@@ -49,9 +50,13 @@ class KeyUse:
         """Tell the database what it does not know yet."""
         if self._timer is not None:
             self._timer.cancel()
-        if self._flushing is not None:
-            await self._flushing
-        await self._flush()
+        try:
+            async with asyncio.timeout(CLOSE_SECONDS_MAX):
+                if self._flushing is not None:
+                    await self._flushing
+                await self._flush()
+        except TimeoutError:
+            _LOG.warning("key_uses_not_saved", keys=len(self._used_at), reason="TIMEOUT")
 
     def _due(self) -> None:
         self._timer = None

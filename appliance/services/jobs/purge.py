@@ -33,6 +33,7 @@ KEPT_DAYS: Final[dict[Waste, int]] = {
     Waste.SENDS: 2,
     Waste.GUARDS: 7,
     Waste.RUNS: 400,
+    Waste.KEYS: 0,
 }
 """Days that each kind outlives its end: sent mails count for one day [services 3.7]."""
 PAGES_MAX: Final = 1000

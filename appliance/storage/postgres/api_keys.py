@@ -88,11 +88,6 @@ _END_AT: Final = """
 UPDATE api_keys SET expire_time = LEAST(expire_time, $2) WHERE id = $1
 RETURNING token, expire_time
 """
-_DROP_EXPIRED: Final = """
-DELETE FROM api_keys WHERE id IN (
-    SELECT id FROM api_keys WHERE expire_time <= $1 ORDER BY expire_time LIMIT $2
-)
-"""
 # Locked in the order of ids: two processes that tell of the same keys never wait for each other.
 _USED: Final = """
 WITH used AS (
@@ -148,12 +143,6 @@ async def end_key_at(transaction: Transaction, key_id: str, at: datetime) -> tup
     row = await transaction.row(_END_AT, key_id, at)
     assert row is not None, "the caller has locked it"
     return str(row["token"]), cast("datetime", row["expire_time"])
-
-
-async def drop_expired_keys(transaction: Transaction, *, before: datetime, limit: int) -> int:
-    """Delete one page of keys that have ended before; how many it was."""
-    tag = await transaction.execute(_DROP_EXPIRED, before, limit)
-    return int(tag.rpartition(" ")[2])
 
 
 async def save_last_uses(database: Postgres, used_at: Mapping[str, datetime]) -> None:

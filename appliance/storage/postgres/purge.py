@@ -25,6 +25,7 @@ class Waste(StrEnum):
     SENDS = "counted invitation mails"
     GUARDS = "sign-in guards"
     RUNS = "records of jobs"
+    KEYS = "API keys that have ended"
 
 
 _DELETE: Final[dict[Waste, LiteralString]] = {
@@ -59,6 +60,11 @@ DELETE FROM sign_in_guards WHERE (scope, subject_hash) IN (
     Waste.RUNS: """
 DELETE FROM job_runs WHERE (name, start_time) IN (
     SELECT name, start_time FROM job_runs WHERE start_time < $1 LIMIT $2
+)
+""",
+    Waste.KEYS: """
+DELETE FROM api_keys WHERE id IN (
+    SELECT id FROM api_keys WHERE expire_time < $1 ORDER BY expire_time LIMIT $2
 )
 """,
 }

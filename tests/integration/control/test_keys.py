@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from datetime import timedelta
 
 import pytest
 
@@ -16,6 +17,7 @@ from appliance.services.key_changes import LOOK_SECONDS
 from appliance.services.key_use import KeyUse
 from appliance.services.keys import KeyRing
 from appliance.storage.postgres.projects import KeyKind
+from appliance.storage.postgres.purge import Waste, delete_waste
 from appliance.storage.streams.connection import Streams
 from tests.support.clocks import FixedClock
 from tests.support.control import ControlStack
@@ -180,7 +182,8 @@ async def test_a_rotated_key_lives_on_for_the_overlap(bench: Bench):
     with pytest.raises(NotFoundError):
         await bench.keys.revoke_key(key_id)
     async with bench.database.transaction() as transaction:
-        assert await bench.keys.purge_expired(transaction, limit=10) == 1
+        before = bench.clock.now() + timedelta(seconds=1)
+        assert await delete_waste(transaction, Waste.KEYS, before=before, limit=10) == 1
     actions = await bench.control.audit_actions()
     assert sorted(actions) == ["project.key.create", "project.key.create", "project.key.rotate"]
 
