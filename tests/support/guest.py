@@ -38,9 +38,9 @@ def why_not() -> str:
     return ""
 
 
-def base_root() -> Path:
-    """The Debian root that guests are copied from; made once a machine."""
-    root = CACHE / f"{SUITE}-{len(PACKAGES)}"
+def debian_root(packages: Sequence[str]) -> Path:
+    """The Debian root with these packages that guests are copied from; made once a machine."""
+    root = CACHE / f"{SUITE}-{len(packages)}"
     if not root.exists():
         CACHE.mkdir(parents=True, exist_ok=True)
         making = CACHE / f".making-{os.getpid()}"
@@ -50,7 +50,7 @@ def base_root() -> Path:
                 "mmdebstrap",
                 "--quiet",
                 "--variant=apt",
-                f"--include={','.join(PACKAGES)}",
+                f"--include={','.join(packages)}",
                 SUITE,
                 str(making),
                 MIRROR,
@@ -80,7 +80,9 @@ class Guest:
         self._options = tuple(options)
         self._nspawn: subprocess.Popen[bytes] | None = None
         self.leader = 0
-        subprocess.run(["cp", "-a", "--reflink=auto", str(base_root()), str(self.root)], check=True)
+        subprocess.run(
+            ["cp", "-a", "--reflink=auto", str(debian_root(PACKAGES)), str(self.root)], check=True
+        )
         (self.root / "etc/hostname").write_text(f"{name}\n")
         (self.root / "etc/machine-id").write_text("")
 
@@ -210,6 +212,10 @@ class Guest:
     def inside(self, path: str) -> Path:
         """Where a file of the guest is seen from here."""
         return self.root / path.lstrip("/")
+
+    def write(self, path: str, text: str) -> None:
+        """Put a small file into the guest."""
+        self.inside(path).write_text(text)
 
     def journal(self, unit: str, *, lines: int = 60) -> str:
         """The last log lines of one unit, for a failing test."""

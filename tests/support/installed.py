@@ -16,17 +16,25 @@ from typing import Final
 import msgspec
 
 from tests.support.guest import CommandFailedError, Guest
+from tests.support.machine import Machine
 from tests.support.stack import BATCH_CREATE, QUERY, Json, make_event, until
 
 VISIBLE_SECONDS_MAX: Final = 60
+YEAR: Final = timedelta(days=365)
 REPOSITORY: Final = Path(__file__).parents[2]
 
 
 class Installed:
-    """The installed product in one guest."""
+    """The installed product in one guest, or in a machine with a clock and a pace of its own.
 
-    def __init__(self, guest: Guest, *, port: int = 8080) -> None:
+    `patience` is how many times longer than usual everything may take, `around` how far from now
+    events are asked for.
+    """
+
+    def __init__(self, guest: Guest | Machine, *, port: int = 8080, patience: float = 1) -> None:
         self.guest = guest
+        self.around = timedelta(days=3)
+        self._patience = patience
         self.url = f"http://127.0.0.1:{port}"
         self.project_id = ""
         self.public_key = ""
@@ -57,9 +65,11 @@ class Installed:
         """Send one batch from inside the guest; the HTTP status."""
         return self._curl(BATCH_CREATE, {"events": events}, self.public_key)[0]
 
-    def send(self, kind: str, count: int) -> None:
-        """Send events and have them acknowledged."""
+    def send(self, kind: str, count: int, *, at: datetime | None = None) -> None:
+        """Send events, of now or of another time, and have them acknowledged."""
         batch = [make_event(kind, distinct_id=f"anon-{number}") for number in range(count)]
+        if at is not None:
+            batch = [{**event, "occurTime": f"{at:%Y-%m-%dT%H:%M:%SZ}"} for event in batch]
         status = self.post(batch)
         assert status == 200, status
 
@@ -75,10 +85,10 @@ class Installed:
                 "events": [{"event": event, "aggregation": "AGGREGATION_TYPE_TOTAL"}],
             },
             "timeRange": {
-                "from": (today - timedelta(days=3)).isoformat(),
-                "to": (today + timedelta(days=2)).isoformat(),
+                "from": (today - self.around).isoformat(),
+                "to": (today + self.around).isoformat(),
             },
-            "granularity": "GRANULARITY_DAY",
+            "granularity": f"GRANULARITY_{'DAY' if self.around < YEAR else 'MONTH'}",
         }
         status, answer = self._curl(QUERY, request, self.private_key)
         assert status == 200, (status, answer)
@@ -94,24 +104,27 @@ class Installed:
                 return total if total >= count else None
 
             what = f"{kind} at {count} ({'raw' if raw else 'roll-up'})"
-            assert until(reached, what=what, seconds=VISIBLE_SECONDS_MAX) == count
+            assert until(reached, what=what, seconds=VISIBLE_SECONDS_MAX * self._patience) == count
 
     def is_answering(self) -> bool:
         """Whether the public port says that everything is ready."""
         done = self.guest.run(
-            "curl", "-sf", "-m", "5", "-o", "/dev/null", f"{self.url}/readyz", check=False
+            *("curl", "-sf", "-m", f"{5 * self._patience:.0f}", "-o", "/dev/null"),
+            f"{self.url}/readyz",
+            check=False,
         )
         return done.returncode == 0
 
     def wait_answering(self, *, seconds: float = 60) -> None:
         """Wait until the public port says that everything is ready."""
-        until(lambda: self.is_answering() or None, what="readiness", seconds=seconds)
+        limit = seconds * self._patience
+        until(lambda: self.is_answering() or None, what="readiness", seconds=limit)
 
     def _curl(self, path: str, body: Json, key: str) -> tuple[int, str]:
-        request = self.guest.inside("/root/request.json")
-        request.write_text(json.dumps(body))
+        self.guest.write("/root/request.json", json.dumps(body))
+        limit = f"{30 * self._patience:.0f}"
         done = self.guest.run(
-            *("curl", "-s", "-m", "30", "-w", "\n%{http_code}", "-H", f"x-api-key: {key}"),
+            *("curl", "-s", "-m", limit, "-w", "\n%{http_code}", "-H", f"x-api-key: {key}"),
             *("-H", "content-type: application/json", "--data-binary", "@/root/request.json"),
             f"{self.url}{path}",
             check=False,
@@ -125,7 +138,8 @@ class Installed:
     def load(
         self, kind: str, *, senders: int = 4, rate: float = 25.0, events: int = 20
     ) -> Generator["Load"]:
-        """Clients that send each batch once, for the length of a block."""
+        """Clients that send each batch once, for the length of a block; from outside of a guest."""
+        assert isinstance(self.guest, Guest)
         process = subprocess.Popen(
             [
                 *self.guest.enter("--net"),

@@ -1,0 +1,291 @@
+"""A Debian machine with a kernel and a clock of its own: QEMU without KVM, and no network card.
+
+Invariant: its clock and its kernel settings are nobody else's, so a test may set them as it likes;
+no process of it outlives the test. A root shell listens on a virtio port: one request a line, the
+base64 of a script; one answer a line, the status and the base64 of both outputs. Ten times slower
+than this machine. Needs root, qemu-system-x86_64, mke2fs and mmdebstrap; `why_not` says what is
+missing.
+"""
+
+import base64
+import os
+import shlex
+import shutil
+import socket
+import subprocess
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from time import monotonic, sleep
+from typing import Final
+
+from tests.support.guest import PACKAGES, CommandFailedError, debian_root
+
+BOOT_SECONDS_MAX: Final = 400
+COMMAND_SECONDS_MAX: Final = 900
+_KERNEL_PACKAGES: Final = ("linux-image-cloud-amd64", "initramfs-tools", "zstd")
+_NEEDED: Final = ("qemu-system-x86_64", "mke2fs", "mmdebstrap", "nice")
+_DISK: Final = "12G"
+_MEMORY: Final = "4G"
+_PORT: Final = "pug.shell"
+# What costs most without KVM: copying byte by byte, a fifth level of page tables, asking a device
+# for the time, and defences against other guests.
+_PROCESSOR: Final = "max,-erms,-fsrm,-la57"
+_FASTER: Final = "tsc=reliable clocksource=tsc mitigations=off nopti"
+_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+_SHELL: Final = f"""#!/bin/bash
+# Runs what the other side of the port sends, one script after the other.
+cd /run/pug-shell
+while ! exec 3<>/dev/virtio-ports/{_PORT}; do sleep 1; done
+while true; do
+    IFS= read -r request <&3 || {{ sleep 1; continue; }}
+    base64 -d <<<"$request" >script
+    env -i PATH={_PATH} HOME=/root LANG=C.UTF-8 \\
+        bash script </dev/null >out 2>err 3>&-
+    printf '%s %s %s\\n' "$?" "$(base64 -w0 out)" "$(base64 -w0 err)" >&3
+done
+"""
+_UNIT: Final = """[Unit]
+Description=Root shell of the test
+DefaultDependencies=no
+After=systemd-remount-fs.service
+Before=shutdown.target
+Conflicts=shutdown.target
+
+[Service]
+ExecStart=/usr/local/sbin/pug-shell
+RuntimeDirectory=pug-shell
+WorkingDirectory=/run/pug-shell
+
+[Install]
+WantedBy=multi-user.target
+"""
+
+
+def why_not() -> str:
+    """What keeps such a machine from booting here; empty when nothing does."""
+    if os.geteuid() != 0:
+        return "a machine's disk is made as root"
+    missing = [tool for tool in _NEEDED if shutil.which(tool) is None]
+    return f"missing: {', '.join(missing)} (apt install qemu-system-x86)" if missing else ""
+
+
+class Machine:
+    """One machine. It can be booted, shut down, cut from power and booted again."""
+
+    def __init__(
+        self, folder: Path, *, files: Mapping[str, Path], settings: Mapping[str, str]
+    ) -> None:
+        """`files` lie in root's home from the beginning; `settings` are the kernel's (sysctl)."""
+        self.console = folder / "console.log"
+        self._disk = folder / "disk.ext4"
+        self._kernel = folder / "vmlinuz"
+        self._initrd = folder / "initrd"
+        self._socket_path = folder / "shell"
+        self._process: subprocess.Popen[bytes] | None = None
+        self._channel: socket.socket | None = None
+        self._heard = b""
+        root = folder / "root"
+        _make_root(root, files, settings)
+        shutil.copyfile((root / "vmlinuz").resolve(), self._kernel)
+        shutil.copyfile((root / "initrd.img").resolve(), self._initrd)
+        subprocess.run(
+            ["mke2fs", "-q", "-t", "ext4", "-L", "root", "-d", root, self._disk, _DISK], check=True
+        )
+        shutil.rmtree(root)
+
+    # --- power
+
+    def boot(self, *, battery: datetime) -> float:
+        """Start the machine, its clock showing `battery`; the seconds until it had started all."""
+        started = monotonic()
+        with self.console.open("ab") as console:
+            self._process = subprocess.Popen(
+                ["nice", "-n", "10", *self._command(battery)],
+                stdin=subprocess.DEVNULL,
+                stdout=console,
+                stderr=console,
+                start_new_session=True,
+            )
+        self._connect(started + BOOT_SECONDS_MAX)
+        state = self.shell(
+            "systemctl is-system-running --wait || true", timeout_seconds=BOOT_SECONDS_MAX
+        ).stdout.strip()
+        assert state in {"running", "degraded"}, f"{state}: {self._console_end()}"
+        return monotonic() - started
+
+    def shut_down(self) -> None:
+        """The ordered way: systemd stops everything and turns the power off."""
+        if self._process is None:
+            return
+        self.shell("systemctl --no-block poweroff")
+        try:
+            self._process.wait(timeout=BOOT_SECONDS_MAX)
+        finally:
+            self.cut_power()
+
+    def cut_power(self) -> None:
+        """The hard way: the machine is gone at once."""
+        if self._channel is not None:
+            self._channel.close()
+            self._channel = None
+        if self._process is not None:
+            with suppress(ProcessLookupError):
+                self._process.kill()
+            self._process.wait(timeout=60)
+            self._process = None
+
+    def reboot(self, *, battery: datetime) -> float:
+        """Shut down and boot; the seconds until it had started everything."""
+        self.shut_down()
+        return self.boot(battery=battery)
+
+    # --- commands
+
+    def run(
+        self,
+        *argv: str,
+        check: bool = True,
+        timeout_seconds: float = COMMAND_SECONDS_MAX,
+        directory: str = "/root",
+        environment: Mapping[str, str] | None = None,
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a command as root inside; raises CommandFailedError with what it printed."""
+        words = [f"{name}={value}" for name, value in (environment or {}).items()]
+        script = f"cd {shlex.quote(directory)} && exec env {shlex.join([*words, *argv])}"
+        return self.shell(script, check=check, timeout_seconds=timeout_seconds)
+
+    def shell(
+        self,
+        script: str,
+        *,
+        check: bool = True,
+        timeout_seconds: float = COMMAND_SECONDS_MAX,
+        directory: str = "/root",
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a shell script inside."""
+        whole = f"cd {shlex.quote(directory)}\nset -eu\n{script}\n"
+        status, output, errors = self._ask(whole, monotonic() + timeout_seconds)
+        done = subprocess.CompletedProcess([script], status, output, errors)
+        if check and status != 0:
+            raise CommandFailedError(
+                f"`{script}` in the machine: status {status}\n{output[-4000:]}\n{errors[-4000:]}"
+            )
+        return done
+
+    def write(self, path: str, text: str) -> None:
+        """Put a small file into the machine."""
+        encoded = base64.b64encode(text.encode()).decode()
+        self.shell(f"base64 -d <<<{encoded} >{shlex.quote(path)}")
+
+    def journal(self, unit: str, *, lines: int = 60) -> str:
+        """The last log lines of one unit, for a failing test."""
+        return self.run(
+            "journalctl", "--no-pager", "-n", str(lines), "-u", unit, check=False
+        ).stdout
+
+    # --- the clock
+
+    def now(self) -> datetime:
+        """What the machine thinks the time is."""
+        return datetime.fromtimestamp(int(self.run("date", "+%s").stdout), tz=UTC)
+
+    def set_clock(self, moment: datetime) -> None:
+        """Set the clock that the kernel keeps; the one with the battery stays as it is."""
+        self.run("date", "--utc", "-s", f"@{int(moment.timestamp())}")
+
+    # --- from outside
+
+    def _command(self, battery: datetime) -> Sequence[str]:
+        return (
+            "qemu-system-x86_64",
+            *("-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"),
+            *("-machine", "q35", "-accel", "tcg,thread=multi", "-cpu", _PROCESSOR),
+            *("-smp", "2", "-m", _MEMORY, "-nic", "none"),
+            *("-rtc", f"base={battery.astimezone(UTC):%Y-%m-%dT%H:%M:%S},clock=vm"),
+            *("-kernel", str(self._kernel), "-initrd", str(self._initrd)),
+            *("-append", f"root=/dev/vda rw console=ttyS0 quiet panic=-1 {_FASTER}"),
+            # What a guest flushed survives its end here; only a power cut of this machine does not.
+            *("-drive", f"file={self._disk},format=raw,if=virtio,cache=unsafe"),
+            *("-serial", f"file:{self.console}.{battery:%Y%m%dT%H%M%S}"),
+            *("-device", "virtio-rng-pci", "-device", "virtio-serial-pci"),
+            *("-chardev", f"socket,id=shell,path={self._socket_path},server=on,wait=off"),
+            *("-device", f"virtserialport,chardev=shell,name={_PORT}"),
+        )
+
+    def _connect(self, deadline: float) -> None:
+        self._heard = b""
+        channel = socket.socket(socket.AF_UNIX)
+        while True:
+            assert self._process is not None
+            assert self._process.poll() is None, f"QEMU ended: {self._console_end()}"
+            with suppress(FileNotFoundError, ConnectionRefusedError):
+                channel.connect(str(self._socket_path))
+                self._channel = channel
+                return
+            assert monotonic() < deadline, "QEMU opened no shell"
+            sleep(0.05)
+
+    def _ask(self, script: str, deadline: float) -> tuple[int, str, str]:
+        assert self._channel is not None, "the machine is off"
+        self._channel.settimeout(60)
+        self._channel.sendall(base64.b64encode(script.encode()) + b"\n")
+        while b"\n" not in self._heard:
+            left = deadline - monotonic()
+            if left <= 0:
+                raise AssertionError(f"no answer to `{script}`: {self._console_end()}")
+            self._channel.settimeout(left)
+            with suppress(TimeoutError):
+                part = self._channel.recv(1 << 20)
+                assert part, f"the machine went off during `{script}`: {self._console_end()}"
+                self._heard += part
+        line, _, self._heard = self._heard.partition(b"\n")
+        status, output, errors = line.split(b" ")
+        return int(status), _text(output), _text(errors)
+
+    def _console_end(self) -> str:
+        logs = sorted(self.console.parent.glob(f"{self.console.name}*"))
+        return "\n".join(path.read_text(errors="replace")[-2000:] for path in logs)
+
+
+def _text(encoded: bytes) -> str:
+    return base64.b64decode(encoded).decode(errors="replace")
+
+
+def _make_root(root: Path, files: Mapping[str, Path], settings: Mapping[str, str]) -> None:
+    """A root of the machine's own, with its kernel, the shell, the files and the settings."""
+    base = debian_root((*PACKAGES, *_KERNEL_PACKAGES))
+    subprocess.run(["cp", "-a", "--reflink=auto", str(base), str(root)], check=True)
+    (root / "etc/hostname").write_text("pug-machine\n")
+    (root / "etc/machine-id").write_text("")
+    (root / "etc/fstab").write_text("/dev/vda / ext4 defaults 0 1\n")
+    (root / "etc/sysctl.d/50-test.conf").write_text(
+        "".join(f"{name} = {value}\n" for name, value in settings.items())
+    )
+    program = root / "usr/local/sbin/pug-shell"
+    program.write_text(_SHELL)
+    program.chmod(0o755)
+    unit = root / "etc/systemd/system/pug-shell.service"
+    unit.write_text(_UNIT)
+    wants = root / "etc/systemd/system/multi-user.target.wants"
+    wants.mkdir(exist_ok=True)
+    (wants / unit.name).symlink_to(f"/etc/systemd/system/{unit.name}")
+    for name, source in files.items():
+        shutil.copyfile(source, root / "root" / name)
+
+
+@contextmanager
+def own_kernel_machine(
+    folder: Path, *, battery: datetime, files: Mapping[str, Path], settings: Mapping[str, str]
+) -> Generator[Machine]:
+    """A booted machine for the length of a block."""
+    machine = Machine(folder, files=files, settings=settings)
+    try:
+        machine.boot(battery=battery)
+        yield machine
+    finally:
+        machine.cut_power()
+        for path in folder.glob("disk.ext4"):
+            path.unlink()
