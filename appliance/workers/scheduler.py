@@ -73,7 +73,7 @@ class Scheduler:
     async def _work(self, stop: asyncio.Event) -> None:
         """Run what is due and what was asked for; cancelled by the group when the lease is lost."""
         await self._runner.take_over()
-        ended = asyncio.ensure_future(stop.wait())
+        ended: asyncio.Future[object] = asyncio.ensure_future(_over(stop))
         try:
             while not stop.is_set():
                 await self._until(ended, asyncio.ensure_future(self._round()))
@@ -81,7 +81,7 @@ class Scheduler:
         finally:
             ended.cancel()
 
-    async def _until(self, ended: asyncio.Future[bool], working: asyncio.Future[None]) -> None:
+    async def _until(self, ended: asyncio.Future[object], working: asyncio.Future[None]) -> None:
         """Wait for a round of jobs; it is cancelled when the process is to stop."""
         try:
             await asyncio.wait({working, ended}, return_when=asyncio.FIRST_COMPLETED)
@@ -119,6 +119,10 @@ class Scheduler:
         if self._pause != error.reason:
             _LOG.warning("scheduler_paused", reason=error.reason, cause=error.message)
         self._pause = error.reason
+
+
+async def _over(stop: asyncio.Event) -> object:
+    return await stop.wait()
 
 
 async def wait(stop: asyncio.Event, seconds: float) -> None:

@@ -48,7 +48,7 @@ class JobsService:
             ),
         )
 
-    async def runs(self, name: str) -> tuple[...]:
+    async def runs(self, name: str) -> tuple[JobRun, ...]:
         """The newest runs of a job; raises NotFoundError for a name no job has."""
         _require_job(name)
         return await list_runs(self._stores.postgres, name, limit=RUNS_SHOWN)

@@ -9,7 +9,7 @@ which nobody has anything left is dropped as a whole, at once.
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Final, cast
+from typing import Final, LiteralString, cast
 
 from msgspec import Struct
 
@@ -200,10 +200,11 @@ async def renew_rollups(
     values: dict[str, object] = {"project": project_id, "cutoff": cutoff}
     await store.command(_DROP_DAYS, values, _SETTINGS)
     await store.command(_DROP_BUCKETS, values, _SETTINGS)
-    for drop, target, count in (
+    renewals: tuple[tuple[LiteralString, str, int], ...] = (
         (_DROP_SESSIONS, "dashboard_session_rollup", expired.sessions),
         (_DROP_PEOPLE, "distinct_id_activity_states", expired.people),
-    ):
+    )
+    for drop, target, count in renewals:
         passes = -(-count // subjects_max)
         for number in range(passes):
             part = {**values, "target": target, "passes": passes, "pass": number}
