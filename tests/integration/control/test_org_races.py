@@ -42,13 +42,14 @@ async def test_two_last_admins_leave_at_once(control: ControlStack):
     assert await admins(control, org) == 1
 
 
-async def test_two_admins_remove_each_other_at_once(control: ControlStack):
+@pytest.mark.parametrize("form", ["json", "proto"])
+async def test_two_admins_remove_each_other_at_once(control: ControlStack, form: str):
     org, one, two = await two_admins(control)
     outcomes = await at_once(
         control,
         org,
-        ask(control, one, "RemoveMember", org_id=org, customer_id=two.id),
-        ask(control, two, "RemoveMember", org_id=org, customer_id=one.id),
+        ask(control, one, "RemoveMember", form=form, org_id=org, customer_id=two.id),
+        ask(control, two, "RemoveMember", form=form, org_id=org, customer_id=one.id),
     )
     assert sorted(outcomes) == ["CANNOT_REMOVE_LAST_ADMIN", "ok"]
     assert await admins(control, org) == 1

@@ -47,6 +47,23 @@ async def test_a_name_has_1_to_150_characters(control: ControlStack, form: str):
 
 
 @FORMS
+async def test_create_beside_a_project_of_that_name(control: ControlStack, form: str):
+    """Defensive [services 6.2]: somebody's trigger was faster. All is undone."""
+    await control.database.execute(
+        "CREATE FUNCTION be_faster() RETURNS trigger LANGUAGE plpgsql AS $faster$ BEGIN"
+        " INSERT INTO projects (id, org_id, display_name) VALUES ('faster', NEW.id, 'default');"
+        " RETURN NULL; END $faster$"
+    )
+    await control.database.execute(
+        "CREATE TRIGGER faster AFTER INSERT ON orgs FOR EACH ROW EXECUTE FUNCTION be_faster()"
+    )
+    person = await control.make_person()
+    refusal = await refused(control, person, "Create", form=form, display_name="Pack")
+    assert (refusal.code, refusal.reason) == ("already_exists", "PROJECT_NAME_TAKEN")
+    assert not (await ask(control, person, "List")).orgs
+
+
+@FORMS
 async def test_list_is_ordered_by_creation(control: ControlStack, form: str):
     person = await control.make_person()
     assert not (await ask(control, person, "List", form=form)).orgs
