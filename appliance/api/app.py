@@ -24,6 +24,7 @@ from appliance.api.address import TrustedProxies
 from appliance.api.call import Boundary
 from appliance.api.cors import CorsPolicy
 from appliance.api.gateway import SAFETY_HEADERS, Gateway
+from appliance.api.oidc import SignInPages
 from appliance.api.ports import Services
 from appliance.api.protocols import Answer, refusal
 from appliance.api.rpc.registry import MountedService, mounted_services
@@ -49,10 +50,11 @@ def create_app(
     """The application for these services; they are opened and closed with it."""
     time = clock or SystemClock()
     cors = CorsPolicy(settings.api.cors_origins)
+    proxies = TrustedProxies(settings.network.trusted_proxies)
     gateway = Gateway(
         keys=services.keys,
         access=services.control.access,
-        proxies=TrustedProxies(settings.network.trusted_proxies),
+        proxies=proxies,
         cors=cors,
         body_bytes_max=settings.api.body_bytes_max,
         clock=time,
@@ -72,6 +74,7 @@ def create_app(
         _page("/readyz", lambda: health.readiness(services.readiness)),
         _page("/metrics", _given(numbers)),
     ]
+    handlers.append(SignInPages(services.control.oidc, proxies, ids or IdMaker(time)).handler())
     if settings.api.dashboard:
         handlers += [_page(path, _fixed(answer)) for path, answer in web.pages().items()]
 

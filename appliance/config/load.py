@@ -9,6 +9,7 @@ import binascii
 import difflib
 from collections.abc import Callable, Iterator, Mapping
 from ipaddress import ip_network
+from itertools import starmap
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -244,8 +245,7 @@ def _cross_check(settings: Settings, origins: Mapping[str, Origin]) -> Iterator[
     ):
         yield problem("email.provider_secret_key", "[REDACTED]", "base64 of exactly 32 bytes")
     yield from _mail_slips(settings.email, problem)
-    for key, found, expected in oidc_slips(settings.oidc):
-        yield problem(key, found, expected)
+    yield from starmap(problem, oidc_slips(settings.oidc))
     if settings.tls.key is not None and settings.tls.certificate is None:
         yield problem("tls.key", str(settings.tls.key), "tls.certificate beside it")
     for network in settings.network.outgoing:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Final
 from urllib.parse import SplitResult, urlsplit
 
-from msgspec import Meta
+from msgspec import Meta, field
 
 from appliance.base.units import Seconds
 from appliance.config.secrets import Secret
@@ -40,7 +40,9 @@ class OidcProviderSettings(Section, frozen=True, kw_only=True):
     scopes: Annotated[tuple[_Text, ...], Meta(max_length=20)] = ("openid", "email", "profile")
     allowed_domains: Annotated[tuple[_Text, ...], Meta(max_length=100)] = ()
     role_claim: Annotated[str, Meta(max_length=255)] = ""
-    role_mapping: Annotated[dict[_Text, str], Meta(max_length=200)] = {}
+    role_mapping: Annotated[dict[_Text, str], Meta(max_length=200)] = field(
+        default_factory=dict[str, str]
+    )
 
 
 class OidcSettings(Section, frozen=True, kw_only=True):
@@ -112,7 +114,7 @@ def is_issuer(url: str) -> bool:
 def is_checked(url: str) -> bool:
     """Whether nobody between us and this address can pretend to be it."""
     parts = _split(url)
-    if parts is None or not parts.hostname:
+    if parts is None or not parts.hostname or not (url.isascii() and url.isprintable()):
         return False
     return parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in _LOOPBACK)
 

@@ -51,12 +51,10 @@ def render_value(value: object) -> str:
         return json.dumps(str(value))
     if isinstance(value, tuple):
         parts = cast("tuple[object, ...]", value)
-        return f"[{', '.join(_render_part(part, render_value) for part in parts)}]"
-    if isinstance(value, dict):
-        pairs = cast("dict[str, object]", value).items()
-        inside = ", ".join(f"{json.dumps(name)} = {render_value(one)}" for name, one in pairs)
-        return f"{{{inside}}}"
-    return str(value)
+        return f"[{', '.join(map(_render_part, parts))}]"
+    return (
+        _render_pairs(cast("dict[str, object]", value)) if isinstance(value, dict) else str(value)
+    )
 
 
 def render_table(table: msgspec.Struct, render: Callable[[object], str]) -> str:
@@ -66,8 +64,15 @@ def render_table(table: msgspec.Struct, render: Callable[[object], str]) -> str:
     return f"{{{inside}}}"
 
 
-def _render_part(part: object, render: Callable[[object], str]) -> str:
-    return render_table(part, render) if isinstance(part, msgspec.Struct) else json.dumps(str(part))
+def _render_part(part: object) -> str:
+    if isinstance(part, msgspec.Struct):
+        return render_table(part, render_value)
+    return json.dumps(str(part))
+
+
+def _render_pairs(pairs: dict[str, object]) -> str:
+    inside = (f"{json.dumps(name)} = {render_value(value)}" for name, value in pairs.items())
+    return f"{{{', '.join(inside)}}}"
 
 
 def render_manual() -> str:

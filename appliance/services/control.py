@@ -16,6 +16,8 @@ from appliance.services.links import DashboardLinks, dashboard_base_url
 from appliance.services.magic_links import MagicLinksService
 from appliance.services.mail.desk import MailDesk
 from appliance.services.members import MembersService
+from appliance.services.oidc.linking import Linking
+from appliance.services.oidc.service import OidcService
 from appliance.services.organisations import OrganisationsService
 from appliance.services.passwords import Passwords
 from appliance.services.projects import ProjectsService
@@ -77,6 +79,20 @@ class ControlPlane:
             clock=clock,
             ids=ids,
         )
+        self.oidc = OidcService(
+            stores.postgres,
+            settings.oidc,
+            google_client_id=settings.sessions.google_client_id,
+            links=self.links,
+            linking=Linking(self.provisioning, clock=clock, ids=ids, audit=self.audit),
+            sessions=self.sessions,
+            clock=clock,
+            ids=ids,
+        )
         self.projects = ProjectsService(stores, self.audit, clock=clock, ids=ids)
         self.api_keys = ApiKeysService(stores, self.audit, clock=clock, ids=ids)
         self.usage = UsageService(stores, clock=clock)
+
+    async def close(self) -> None:
+        """Finish what is under way, while the stores are still there."""
+        await self.magic_links.close()

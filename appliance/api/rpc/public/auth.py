@@ -6,8 +6,8 @@ Invariant: handlers translate messages only; what happens is decided in `service
 from connectrpc.request import RequestContext
 
 from appliance.api.call import current_call
+from appliance.api.rpc.public.oidc import ProviderSignIn
 from appliance.config.secrets import Secret
-from appliance.gen.public.auth.v1.auth_connect import AuthService
 from appliance.gen.public.auth.v1.auth_pb import (
     CompleteMagicLinkRequest,
     CompleteMagicLinkResponse,
@@ -27,11 +27,12 @@ from appliance.services.control import ControlPlane
 # ruff: noqa: ARG002 the shape of the library
 
 
-class Auth(AuthService):
+class Auth(ProviderSignIn):
     """Signing in and out."""
 
     def __init__(self, control: ControlPlane) -> None:
         self._control = control
+        self._oidc = control.oidc
 
     async def sign_in_with_email(
         self,
