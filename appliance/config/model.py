@@ -389,7 +389,7 @@ class AuditSettings(Section, frozen=True, kw_only=True):
     """The record of administrative acts."""
 
     retention: Annotated[
-        Seconds, Meta(ge=86400, description="how long entries are kept; at least a day")
+        Seconds, Meta(description="how long entries are kept; less than a day counts as one")
     ] = Seconds(400 * 86400)
 
 

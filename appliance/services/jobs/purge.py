@@ -36,6 +36,7 @@ KEPT_DAYS: Final[dict[Waste, int]] = {
     Waste.KEYS: 0,
 }
 """Days that each kind outlives its end: sent mails count for one day [services 3.7]."""
+AUDIT_SECONDS_MIN: Final = 86400.0
 PAGES_MAX: Final = 1000
 PROJECTS_MAX: Final = 100
 
@@ -62,7 +63,7 @@ async def purge_expired(desk: Desk) -> str:
 
 async def purge_audit_log(desk: Desk) -> str:
     """Entries older than `audit.retention`."""
-    before = desk.clock.now() - timedelta(seconds=desk.audit_seconds)
+    before = desk.clock.now() - timedelta(seconds=max(desk.audit_seconds, AUDIT_SECONDS_MIN))
 
     async def page(transaction: Transaction) -> int:
         return await delete_audit_entries(transaction, before=before, limit=PAGE_ROWS)
