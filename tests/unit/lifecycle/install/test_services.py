@@ -1,14 +1,14 @@
 """Waiting for an installation to answer, and saying what keeps it from doing so."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import msgspec
 import pytest
 
-from appliance.base.clock import SystemClock
+from appliance.base.clock import Clock, SystemClock
 from appliance.base.errors import TimedOutError
 from appliance.config.model import ApiSettings, Settings, Supervision
 from appliance.lifecycle.host import CommandResult
@@ -16,17 +16,21 @@ from appliance.lifecycle.layout import Layout
 from appliance.lifecycle.progress import SilentProgress
 from appliance.lifecycle.services import Services, local_address
 from appliance.lifecycle.units import render_units
+from tests.support.clocks import FixedClock
 from tests.support.recording_host import RecordingHost
 
 pytestmark = pytest.mark.anyio
 
 
 @asynccontextmanager
-async def public_port(statuses: list[int]) -> AsyncGenerator[int]:
-    """Answers one status after the other, the last one for ever."""
+async def public_port(
+    statuses: list[int], asked: Callable[[], object] = lambda: None
+) -> AsyncGenerator[int]:
+    """Answers one status after the other, the last one for ever; calls `asked` each time."""
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
+        asked()
         status = statuses.pop(0) if len(statuses) > 1 else statuses[0]
         writer.write(f"HTTP/1.0 {status} X\r\n\r\n".encode())
         writer.close()
@@ -36,7 +40,7 @@ async def public_port(statuses: list[int]) -> AsyncGenerator[int]:
         yield server.sockets[0].getsockname()[1]
 
 
-def services(folder: Path, port: int, host: RecordingHost) -> Services:
+def services(folder: Path, port: int, host: RecordingHost, clock: Clock | None = None) -> Services:
     layout = Layout(
         prefix=folder / "opt",
         config_file=folder / "etc/appliance.toml",
@@ -55,7 +59,7 @@ def services(folder: Path, port: int, host: RecordingHost) -> Services:
         settings=settings,
         host=host,
         progress=SilentProgress(),
-        clock=SystemClock(),
+        clock=clock or SystemClock(),
     )
 
 
@@ -77,6 +81,29 @@ async def test_who_keeps_it_from_answering_is_named_with_its_last_line(tmp_path:
             await services(tmp_path, port, RecordingHost(answer)).wait(0.2)
     assert "pug-postgres.service is activating: the disk is broken" in caught.value.message
     assert caught.value.exit_status == 7
+
+
+@pytest.mark.parametrize("growing", [True, False])
+async def test_a_slow_machine_is_waited_for_while_more_gets_ready(
+    tmp_path: Path, *, growing: bool
+) -> None:
+    """Each answer takes half the limit; the control arm stands still and is given up."""
+    active = 0
+
+    def answer(argv: tuple[str, ...]) -> CommandResult:
+        nonlocal active
+        active += growing
+        states = ["active"] * active + ["activating"] * len(argv)
+        return CommandResult(status=3, output="\n".join(states[: len(argv) - 2]), errors="")
+
+    clock = FixedClock()
+    async with public_port([503] * 8 + [200], asked=lambda: clock.advance(30)) as port:
+        waiting = services(tmp_path, port, RecordingHost(answer), clock).wait(60)
+        if growing:
+            await waiting
+            return
+        with pytest.raises(TimedOutError):
+            await waiting
 
 
 async def test_nobody_at_the_port_is_no_answer(tmp_path: Path) -> None:
