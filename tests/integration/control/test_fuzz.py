@@ -16,6 +16,12 @@ pytestmark = pytest.mark.integration
 
 REQUESTS = request_descriptors(CONTROL)
 BREAKS = frozenset({500, 502, 503, 504})
+UNAVAILABLE_HERE = "public.auth.v1.AuthService/DemoSignIn"
+"""Its documented answer where there is no demo [services 5]."""
+
+
+def breaks(path: str, status: int) -> bool:
+    return status in BREAKS and not (path == UNAVAILABLE_HERE and status == 503)
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +39,7 @@ async def send(worlds: Worlds, path: str, body: object, *, signed_in: bool, proj
         token=worlds.mine.admin.token if signed_in else "",
         project=worlds.mine.ids["project_id"] if project else "",
     )
-    assert answer.status_code not in BREAKS, answer.text
+    assert not breaks(path, answer.status_code), answer.text
     if answer.status_code != 200:
         told = json.loads(answer.text)
         assert told["code"]
@@ -64,4 +70,4 @@ def test_what_is_no_json_is_an_invalid_argument(running: Running, path: str, raw
         )
         return answer.status_code
 
-    assert running.runner.run(ask()) not in BREAKS
+    assert not breaks(path, running.runner.run(ask()))
