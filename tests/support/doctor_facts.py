@@ -249,6 +249,7 @@ def healthy() -> Facts:
             postgres_connections=5,
             postgres_connections_max=60,
             postgres_wraparound=1000,
+            postgres_jobs_led=True,
             events=1_000_000,
             event_bytes=100_000_000,
             day_bytes=1 * GIB,

@@ -262,7 +262,8 @@ class QueueFacts(msgspec.Struct, frozen=True, kw_only=True):
 
 class StoresFacts(msgspec.Struct, frozen=True, kw_only=True):
     """The two databases. `future_events` counts those of a later time than a day ahead;
-    `day_bytes` is what the last week's events took on disk in a day.
+    `day_bytes` is what the last week's events took on disk in a day. `postgres_jobs_led` is None
+    where there are no jobs yet.
     """
 
     postgres_error: str = ""
@@ -273,6 +274,8 @@ class StoresFacts(msgspec.Struct, frozen=True, kw_only=True):
     postgres_connections_max: int = 0
     postgres_wraparound: int = 0
     postgres_longest_seconds: float = 0.0
+    postgres_jobs_led: bool | None = None
+    postgres_jobs_failed: tuple[str, ...] = ()
     clickhouse_error: str = ""
     clickhouse_external: bool = False
     clickhouse_secure: bool = True

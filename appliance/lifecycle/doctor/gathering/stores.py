@@ -40,6 +40,17 @@ SELECT (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backe
     || ';' || coalesce((SELECT max(extract(epoch FROM now() - xact_start))
         FROM pg_stat_activity WHERE backend_type = 'client backend'), 0)
 """
+_HAS_JOBS: Final[LiteralString] = "SELECT to_regclass('job_runs')::text"
+_JOBS: Final[LiteralString] = """
+SELECT coalesce((SELECT max(expire_time) > now() FROM job_leases), false) || E'\n' || coalesce((
+    SELECT string_agg(name || ': ' || left(replace(detail, E'\n', ' '), 150), E'\n' ORDER BY name)
+    FROM (
+        SELECT DISTINCT ON (name) name, outcome, detail FROM job_runs
+        WHERE position(':' IN name) = 0 ORDER BY name, start_time DESC
+    ) AS newest
+    WHERE outcome = 'failed'
+), '')
+"""
 _EVENTS: Final[LiteralString] = """
 SELECT toInt64(sum(rows)), toInt64(sum(bytes_on_disk)) FROM system.parts
 WHERE active AND database = currentDatabase() AND table = 'events'
@@ -111,6 +122,7 @@ async def _ask_postgres(
     if not endpoint.external and chosen.get("data_checksums") == "off":
         unsafe.append("data_checksums = off")
     connections, age, longest = str(await connection.fetchval(_STATE)).split(";")
+    led, failed = await _ask_jobs(connection)
     return msgspec.structs.replace(
         facts,
         postgres_secure=_is_postgres_secure(endpoint),
@@ -119,7 +131,17 @@ async def _ask_postgres(
         postgres_connections_max=int(chosen.get("max_connections", "0")),
         postgres_wraparound=int(age),
         postgres_longest_seconds=float(longest),
+        postgres_jobs_led=led,
+        postgres_jobs_failed=failed,
     )
+
+
+async def _ask_jobs(connection: PostgresConnection) -> tuple[bool | None, tuple[str, ...]]:
+    """Whether a scheduler leads, and the jobs whose newest run failed."""
+    if await connection.fetchval(_HAS_JOBS) is None:
+        return None, ()
+    led, *failed = str(await connection.fetchval(_JOBS)).split("\n")
+    return led == "true", tuple(filter(None, failed))
 
 
 def _is_postgres_secure(endpoint: PostgresEndpoint) -> bool:

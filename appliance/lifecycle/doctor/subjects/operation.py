@@ -86,6 +86,22 @@ def judge_errors(facts: Facts) -> Iterator[Verdict]:
         yield ok("no component logged an error in the last day")
 
 
+def judge_jobs(facts: Facts) -> Iterator[Verdict]:
+    stores = facts.stores
+    if stores is None or stores.postgres_jobs_led is None or not facts.running:
+        return
+    if not stores.postgres_jobs_led:
+        yield warning(
+            "no scheduler leads, so nothing is purged, reported or reminded of",
+            "run `pug-appliance logs scheduler`, then `pug-appliance restart scheduler`",
+        )
+    for failure in stores.postgres_jobs_failed:
+        name = failure.partition(":")[0]
+        yield warning(f"the job {failure}", f"run `pug-appliance jobs show {name}`")
+    if stores.postgres_jobs_led and not stores.postgres_jobs_failed:
+        yield ok("a scheduler leads, and the last run of every job went well")
+
+
 CHECKS: Final = (
     Check(
         name="monitored",
@@ -110,5 +126,11 @@ CHECKS: Final = (
         subject=Subject.OPERATION,
         question="Were errors logged lately?",
         judge=judge_errors,
+    ),
+    Check(
+        name="jobs",
+        subject=Subject.OPERATION,
+        question="Does a scheduler lead, and do its jobs go well?",
+        judge=judge_jobs,
     ),
 )

@@ -156,6 +156,8 @@ CASES: list[tuple[str, Severity, dict[str, object]]] = [
     ("databases-external", WARNING, {"stores__postgres_secure": False}),
     ("databases-external", WARNING, {"stores__clickhouse_secure": False}),
     ("connections", WARNING, {"stores__postgres_connections": 58}),
+    ("jobs", WARNING, {"stores__postgres_jobs_led": False}),
+    ("jobs", WARNING, {"stores__postgres_jobs_failed": ("retention: ROLLUPS_DIFFER: p1",)}),
     ("transactions", FAILED, {"stores__postgres_wraparound": 2_000_000_000}),
     ("transactions", WARNING, {"stores__postgres_wraparound": 1_200_000_000}),
     ("transactions", WARNING, {"stores__postgres_longest_seconds": 7200.0}),
