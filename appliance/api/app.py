@@ -62,7 +62,8 @@ def create_app(
     )
 
     def numbers() -> Answer:
-        return metrics.exposition(services.ingest.counts, services.disk())
+        counts = {**services.ingest.counts, **services.control.mail.queue.counts}
+        return metrics.exposition(counts, services.disk())
 
     handlers = [
         _mount(gateway, service)

@@ -40,12 +40,13 @@ _LABELS: Final[dict[str, str]] = {
     "events.ip_stripped_total": "source",
     "events.cdn_header_parse_failed_total": "header",
     "events.cookieless_identity_source_total": "source",
+    "emails.publish_failure_total": "kind",
 }
 """Label names of the contract's counters; the others are told apart by `reason`."""
 
 
 def exposition(counts: Mapping[tuple[str, str], int], disk: Disk) -> Answer:
-    """All metrics of this process in the text format, the ingest chain's `counts` included."""
+    """All metrics of this process in the text format, with the `counts` of its services."""
     SCRAPES.inc()
     chain = CollectorRegistry()
     chain.register(_Chain(counts))

@@ -291,7 +291,7 @@ async def test_a_failing_publish_is_counted_and_fails_nobody(stage: MailStage):
     await jetstream.update_stream(config, subjects=["misc.nothing"])
     try:
         assert not await queue.magic_link("ada@example.org", TOKEN, "d")
-        assert dict(queue.failures) == {"magic_link": 1}
+        assert dict(queue.counts) == {("emails.publish_failure_total", "magic_link"): 1}
     finally:
         await jetstream.update_stream(config, subjects=["misc.>"])
 
