@@ -11,6 +11,32 @@ from typing import Any, TypeVar
 Result = TypeVar("Result")
 
 
+class Background:
+    """Work whose end nobody waits for until `close`; so much at once, and no more."""
+
+    def __init__(self, *, tasks_max: int) -> None:
+        self._tasks_max = tasks_max
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def start(self, work: Callable[[], Coroutine[Any, Any, None]]) -> bool:
+        """Begin a piece of work that deals with its own errors; False when there is too much."""
+        if len(self._tasks) >= self._tasks_max:
+            return False
+        task = asyncio.create_task(work())  # noqa: TID251 the one home of tasks outside a group
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return True
+
+    async def close(self, *, timeout_seconds: float) -> None:
+        """Wait for what is under way; what is not done in time is cancelled."""
+        if not self._tasks:
+            return
+        _, late = await asyncio.wait(self._tasks, timeout=timeout_seconds)
+        for task in late:
+            task.cancel()
+        await asyncio.gather(*late, return_exceptions=True)
+
+
 async def finish(cleanup: Coroutine[Any, Any, Result], *, timeout_seconds: float) -> Result:
     """Run `cleanup` to its end although the caller is cancelled meanwhile.
 

@@ -97,11 +97,13 @@ class AccountsService:
         found = await find_by_email(self._database, email)
         stored = "" if found is None or found.disabled else found.password_hash
         if not await self._passwords.matches(password, stored) or found is None:
-            raise UnauthenticatedError(
-                "INVALID_CREDENTIALS", "the e-mail address or the password is wrong"
-            )
+            raise _wrong()
         await self._guard.forgive(email, address)
         async with self._database.transaction() as transaction:
+            # Locked, so that whoever disables them or replaces the password meanwhile has the say.
+            current = await lock_by_email(transaction, found.email)
+            if current is None or current.disabled or current.password_hash != stored:
+                raise _wrong()
             return await self._sessions.open(
                 transaction,
                 customer_id=found.id,
@@ -111,11 +113,15 @@ class AccountsService:
             )
 
     async def demo_sign_in(self, address: str) -> DemoSession:
-        """A session of the read-only demo account; raises UnavailableError [services 5]."""
+        """A session of the read-only demo account [services 5].
+
+        Raises UnavailableError, and ExhaustedError when an address opens too many.
+        """
         email = self._demo_email
         access = None if email is None else await find_demo_access(self._database, email)
         if email is None or access is None or access.role != Role.VIEWER.stored:
             raise UnavailableError("UNAVAILABLE", "there is no demo here")
+        await self._guard.admit_demo(address)
         async with self._database.transaction() as transaction:
             session = await self._sessions.open(
                 transaction,
@@ -237,6 +243,12 @@ class AccountsService:
                 subject_id=found.id,
                 details={"email": found.email},
             )
+
+
+def _wrong() -> UnauthenticatedError:
+    return UnauthenticatedError(
+        "INVALID_CREDENTIALS", "the e-mail address or the password is wrong"
+    )
 
 
 def _no_user(email: str) -> NotFoundError:

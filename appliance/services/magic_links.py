@@ -1,17 +1,20 @@
 """Signing in by a mailed link [services 3.6, 5].
 
-Invariant: whether an address is known shows nowhere: not in an answer, not in what is counted. A
-link is used once, lives fifteen minutes and ends when a newer one of its address is made.
+Invariant: whether an address is known shows nowhere: not in an answer, not in what is counted, not
+in the time taken, because only after the answer is it asked who may be mailed. A link is used once,
+lives fifteen minutes and ends when a newer one of its address is made.
 """
 
 from datetime import timedelta
 from typing import Final
 
+import structlog
 from msgspec import Struct
 
 from appliance.base.clock import Clock
-from appliance.base.errors import InvalidInputError
+from appliance.base.errors import ApplianceError, InvalidInputError
 from appliance.base.ids import IdMaker, random_token
+from appliance.base.tasks import Background
 from appliance.config.secrets import Secret
 from appliance.domain.access.callers import Actor, ActorKind
 from appliance.services.invitations import InvitationsService
@@ -35,6 +38,10 @@ from appliance.storage.postgres.pool import Postgres, Transaction
 
 LIFETIME: Final = timedelta(minutes=15)
 TOKEN_BYTES: Final = 32
+MAILINGS_MAX: Final = 100
+CLOSE_SECONDS_MAX: Final = 5.0
+
+_LOG: Final = structlog.stdlib.get_logger()
 
 
 class IssuedLink(Struct, frozen=True, kw_only=True):
@@ -67,16 +74,17 @@ class MagicLinksService:
         self._provisioning = provisioning
         self._clock = clock
         self._ids = ids
+        self._mailings = Background(tasks_max=MAILINGS_MAX)
 
     async def request(self, email: str, address: str) -> None:
-        """Have a link mailed, to whom it may concern.
+        """Have a link mailed soon, to whom it may concern.
 
         Raises ExhaustedError when too many were asked for, known address or not.
         """
         await self._guard.admit_link(email, address)
         link = await self.issue(email)
-        if self._provisioning.open_sign_up or await self._is_welcome(email):
-            await self._mail.magic_link(email, link.token.reveal(), link.id)
+        if not self._mailings.start(lambda: self._mail_link(email, link)):
+            _LOG.warning("mail_not_queued", dispatch_id=link.id, reason="RESOURCE_EXHAUSTED")
 
     async def issue(self, email: str) -> IssuedLink:
         """Make a link without mailing it; earlier ones of the address end."""
@@ -128,6 +136,17 @@ class MagicLinksService:
             address=address,
             how=link.purpose.value,
         )
+
+    async def close(self) -> None:
+        """Wait for mails that are on their way to the queue."""
+        await self._mailings.close(timeout_seconds=CLOSE_SECONDS_MAX)
+
+    async def _mail_link(self, email: str, link: IssuedLink) -> None:
+        try:
+            if self._provisioning.open_sign_up or await self._is_welcome(email):
+                await self._mail.magic_link(email, link.token.reveal(), link.id)
+        except ApplianceError as error:
+            _LOG.warning("mail_not_queued", dispatch_id=link.id, reason=error.reason)
 
     async def _is_welcome(self, email: str) -> bool:
         found = await find_by_email(self._database, email)

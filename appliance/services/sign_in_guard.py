@@ -3,12 +3,15 @@
 import hashlib
 from typing import Final
 
+import structlog
+
 from appliance.base.clock import Clock
 from appliance.base.errors import ExhaustedError
 from appliance.domain.access.lockout import LIMITS, Scope
 from appliance.storage.postgres.guards import count_attempt, forget_attempts, take_back_attempt
 from appliance.storage.postgres.pool import Postgres
 
+_LOG: Final = structlog.stdlib.get_logger()
 _TOO_MANY: Final = "too many attempts; wait a while and try again"
 
 
@@ -21,11 +24,17 @@ class SignInGuard:
 
     async def admit_password(self, email: str, address: str) -> None:
         """Count a try of a password; raises ExhaustedError when it may not be made."""
-        await self._admit((Scope.ACCOUNT, email.lower()), (Scope.ADDRESS, address))
+        await self._admit(address, (Scope.ACCOUNT, email.lower()), (Scope.ADDRESS, address))
 
     async def admit_link(self, email: str, address: str) -> None:
         """Count a request for a link; raises ExhaustedError when it may not be made."""
-        await self._admit((Scope.LINK_ACCOUNT, email.lower()), (Scope.LINK_ADDRESS, address))
+        await self._admit(
+            address, (Scope.LINK_ACCOUNT, email.lower()), (Scope.LINK_ADDRESS, address)
+        )
+
+    async def admit_demo(self, address: str) -> None:
+        """Count a visit of the demo; raises ExhaustedError when there are too many."""
+        await self._admit(address, (Scope.ADDRESS, f"demo {address}"))
 
     async def forgive(self, email: str, address: str) -> None:
         """A password was right: the account counts anew, the origin without this attempt."""
@@ -37,7 +46,7 @@ class SignInGuard:
         for scope in (Scope.ACCOUNT, Scope.LINK_ACCOUNT):
             await forget_attempts(self._database, scope.value, _hash(email.lower()))
 
-    async def _admit(self, *subjects: tuple[Scope, str]) -> None:
+    async def _admit(self, address: str, *subjects: tuple[Scope, str]) -> None:
         """Count every subject, also after one is over its limit: all calls do the same work."""
         now = self._clock.now()
         refused = False
@@ -47,6 +56,8 @@ class SignInGuard:
                 self._database, scope.value, _hash(subject), now=now, oldest=now - limit.window
             )
             refused = refused or count > limit.attempts
+            if count == limit.attempts + 1:
+                _LOG.warning("sign_in_limited", scope=scope, client=address)
         if refused:
             raise ExhaustedError("RESOURCE_EXHAUSTED", _TOO_MANY)
 

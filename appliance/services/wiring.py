@@ -101,6 +101,7 @@ class Services:
 
     async def close(self) -> None:
         """Let go of every connection; one that hangs does not keep the others."""
+        await self.control.magic_links.close()
         await self.keys.close()
         closings: tuple[Awaitable[None], ...] = (
             self._streams.close(),

@@ -31,6 +31,9 @@ class LinkRow(Struct, frozen=True, kw_only=True):
     consumed_at: datetime | None
 
 
+_ONE_AT_A_TIME: Final = """
+SELECT pg_advisory_xact_lock(hashtextextended('magic-link:' || lower($1), 0))
+"""
 _SUPERSEDE: Final = """
 UPDATE email_action_tokens SET consume_time = $2
 WHERE lower(email) = lower($1) AND purpose = 'magic_link' AND consume_time IS NULL
@@ -60,6 +63,7 @@ async def replace_magic_link(
     at: datetime,
 ) -> None:
     """Store a sign-in link of an address and end the ones before."""
+    await transaction.execute(_ONE_AT_A_TIME, email)
     await transaction.execute(_SUPERSEDE, email, at)
     await transaction.execute(_ADD, link_id, email, token_hash, expires_at, at)
 

@@ -2,7 +2,8 @@
 
 Invariant: only hashes are stored. Whoever rotates or ends a family first locks the family as a
 whole (`lock_family`) and then reads in a statement of its own: a family that ends while one of its
-tokens is rotated ends with the successor.
+tokens is rotated ends with the successor. The person is locked, too, so that disabling them waits
+for a rotation under way and then ends what it made.
 """
 
 from datetime import datetime
@@ -12,8 +13,9 @@ from msgspec import Struct
 
 from appliance.storage.postgres.pool import Transaction
 
-_FAMILY: Final = "SELECT family_id FROM refresh_tokens WHERE token_hash = $1"
+_FAMILY: Final = "SELECT family_id, customer_id FROM refresh_tokens WHERE token_hash = $1"
 _LOCK: Final = "SELECT pg_advisory_xact_lock(hashtextextended('refresh:' || $1, 0))"
+_LOCK_PERSON: Final = "SELECT id FROM customers WHERE id = $1 FOR SHARE"
 _FIND: Final = """
 SELECT t.id, t.customer_id, t.family_id, t.expire_time, t.consume_time, t.revoke_time,
     c.email, c.disable_time IS NOT NULL AS disabled
@@ -58,12 +60,13 @@ class FreshToken(Struct, frozen=True, kw_only=True):
 
 
 async def lock_family(transaction: Transaction, token_hash: str) -> str | None:
-    """Lock the family of a token until the transaction ends; None for an unknown token."""
+    """Lock the family of a token and its person until the end; None for an unknown token."""
     row = await transaction.row(_FAMILY, token_hash)
     if row is None:
         return None
     family_id = cast("str", row["family_id"])
     await transaction.execute(_LOCK, family_id)
+    await transaction.execute(_LOCK_PERSON, cast("str", row["customer_id"]))
     return family_id
 
 

@@ -19,7 +19,10 @@ from appliance.gen.public.auth.v1.auth_pb import (
     SignOutRequest,
 )
 from appliance.services.accounts import OPERATOR
+from appliance.storage.postgres.customers import lock_by_email, set_disabled
+from appliance.storage.postgres.sessions import revoke_all_of
 from tests.support.control import ControlStack, Refusal, control_stack
+from tests.support.locks import waits_for_a_lock
 
 pytestmark = [pytest.mark.anyio, pytest.mark.integration]
 
@@ -56,6 +59,14 @@ async def sign_in(control: ControlStack, email: str = "rex@pug.test", form: str 
 async def link_of(control: ControlStack, email: str) -> str:
     issued = await control.services.control.magic_links.issue(email)
     return issued.token.reveal()
+
+
+async def living_tokens(control: ControlStack) -> int:
+    row = await control.database.row(
+        "SELECT count(*)::int AS living FROM refresh_tokens WHERE revoke_time IS NULL"
+    )
+    assert row is not None
+    return int(str(row["living"]))
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -224,6 +235,42 @@ async def test_a_disabled_person_is_out_at_once(control: ControlStack) -> None:
     assert (await sign_in(control)).token
 
 
+@pytest.mark.parametrize("way_in", ["refresh", "password"])
+async def test_nobody_slips_in_while_they_are_disabled(control: ControlStack, way_in: str) -> None:
+    """Whoever is on the way in when the account is disabled has no session when it is enabled."""
+    await make_user(control)
+    session = await sign_in(control)
+    async with control.database.transaction() as transaction:
+        person = await lock_by_email(transaction, "rex@pug.test")
+        assert person is not None
+        use = RefreshSessionRequest(refresh_token=session.refresh_token)
+        entering = asyncio.gather(
+            control.call(REFRESH, use) if way_in == "refresh" else sign_in(control),
+            return_exceptions=True,
+        )
+        await waits_for_a_lock(control.database)
+        await set_disabled(transaction, person.id, control.clock.now())
+        await revoke_all_of(transaction, person.id, control.clock.now())
+    (outcome,) = await entering
+    assert isinstance(outcome, Refusal)
+    assert outcome.code == "unauthenticated"
+    assert await living_tokens(control) == 0
+
+
+async def test_disabling_ends_what_a_rotation_under_way_makes(control: ControlStack) -> None:
+    await make_user(control)
+    accounts = control.services.accounts
+    for _ in range(5):
+        token = (await sign_in(control)).refresh_token
+        await asyncio.gather(
+            control.call(REFRESH, RefreshSessionRequest(refresh_token=token)),
+            accounts.set_enabled("rex@pug.test", enabled=False, actor=OPERATOR),
+            return_exceptions=True,
+        )
+        assert await living_tokens(control) == 0
+        await accounts.set_enabled("rex@pug.test", enabled=True, actor=OPERATOR)
+
+
 @pytest.mark.parametrize("form", FORMS)
 async def test_a_link_makes_a_customer_with_what_they_need(
     control: ControlStack, form: str
@@ -290,6 +337,18 @@ async def test_a_link_opened_twice_at_once_lets_one_in(control: ControlStack) ->
     row = await control.database.row("SELECT count(*)::int AS orgs FROM orgs")
     assert row is not None
     assert row["orgs"] == 1
+
+
+async def test_links_asked_for_at_once_leave_one(control: ControlStack) -> None:
+    links = await asyncio.gather(*(link_of(control, "rex@pug.test") for _ in range(6)))
+    opened = 0
+    for link in links:
+        try:
+            await control.call(COMPLETE, CompleteMagicLinkRequest(token=link))
+        except Refusal:
+            continue
+        opened += 1
+    assert opened == 1
 
 
 @pytest.mark.parametrize("form", FORMS)
