@@ -5,6 +5,7 @@ import asyncio
 import pytest
 from protobuf import Message
 
+from appliance.base.errors import ConflictError, NotFoundError
 from appliance.domain.access.roles import Role
 from appliance.gen.dashboard.projects.v1.projects_pb import (
     ApiKeyKind,
@@ -116,6 +117,33 @@ async def test_names_are_taken_once_for_each_organisation(desk: Desk):
     elsewhere = await desk.control.make_org("Pound")
     await desk.control.join(desk.admin, elsewhere)
     await desk.call("Create", CreateRequest(org_id=elsewhere, display_name="Shop"))
+
+
+async def test_a_name_is_given_once_however_many_ask(desk: Desk):
+    """Eight at once make one project with one key; the others are told that the name is taken."""
+    request = CreateRequest(org_id=desk.org, display_name="Rush")
+    answers = await asyncio.gather(
+        *(desk.call("Create", request) for _ in range(8)), return_exceptions=True
+    )
+    refused = [answer for answer in answers if isinstance(answer, Refusal)]
+    assert [one.reason for one in refused] == ["PROJECT_NAME_TAKEN"] * 7
+    assert len(await desk.control.database.rows("SELECT 1 FROM api_keys")) == 1
+
+
+async def test_a_deletion_can_be_undone_for_thirty_days(desk: Desk):
+    projects = desk.control.services.projects
+    await desk.here("Delete", DeleteRequest())
+    await desk.call("Create", CreateRequest(org_id=desk.org, display_name="Shop"))
+    with pytest.raises(ConflictError) as taken:
+        await projects.restore_project(desk.project)
+    assert taken.value.reason == "PROJECT_NAME_TAKEN"
+    desk.control.clock.advance(30 * 86400 - 1)
+    assert [one.display_name for one in await projects.list_deleted()] == ["Shop"]
+    desk.control.clock.advance(1)
+    assert await projects.list_deleted() == ()
+    with pytest.raises(NotFoundError) as gone:
+        await projects.restore_project(desk.project, display_name="Shop 2")
+    assert gone.value.reason == "PROJECT_NOT_FOUND"
 
 
 async def test_a_name_that_is_none(desk: Desk):
