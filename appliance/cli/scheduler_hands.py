@@ -50,7 +50,7 @@ def look_around(sources: Sources) -> LookAround:
         scene = find_scene(wanted, host=RealHost(), clock=SystemClock())
         facts = await gather(scene)
         if any(one.subject is Subject.BACKUPS for one in facts.unseen):
-            told = await asyncio.to_thread(_told_backups, scene.settings, scene.layout)
+            told = await asyncio.to_thread(told_backups, scene.settings, scene.layout)
             facts = msgspec.structs.replace(facts, backups=told)
         return reminders_of(facts)
 
@@ -67,7 +67,7 @@ def reminders_of(facts: Facts) -> tuple[Reminder, ...]:
     )
 
 
-def _told_backups(settings: Settings, layout: Layout | None) -> BackupsFacts:
+def told_backups(settings: Settings, layout: Layout | None) -> BackupsFacts:
     """The newest backup as it was noted for accounts that may not look into the targets."""
     newest = load_newest(settings)
     backups = (
