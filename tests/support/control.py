@@ -184,7 +184,7 @@ class ControlStack:
 
 @asynccontextmanager
 async def control_stack(
-    engines: Settings, settings: Settings | None = None
+    engines: Settings, settings: Settings | None = None, clock: FixedClock | None = None
 ) -> AsyncGenerator[ControlStack]:
     """The application on an empty database of its own in running engines.
 
@@ -194,7 +194,7 @@ async def control_stack(
     async with own_schema(found) as endpoints:
         await migrate_postgres(endpoints.postgres, lambda _name: None)
         await migrate_nats(endpoints.nats, Seconds(86400), lambda _name: None)
-        clock = FixedClock()
+        clock = clock or FixedClock()
         chosen = settings or Settings(data_dir=engines.data_dir)
         services = Services(
             endpoints,
