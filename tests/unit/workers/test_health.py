@@ -34,7 +34,7 @@ def test_metrics_name_dead_letters() -> None:
     state.count_dead_letter(Disposition.PERMANENT, outcome="dropped")
     text = metrics((state,))
     assert (
-        'nats_dlq_messages_total{stream="events",consumer="",disposition="permanent",outcome="dropped"} 1'
-        in text
+        'nats_dlq_messages_total{stream="events",consumer="",disposition="permanent",'
+        'outcome="dropped"} 1' in text
     )
     assert 'worker_rows_total{worker="events"} 3' in text
