@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from appliance.base.tasks import finish, poll
+from appliance.base.tasks import Background, finish, poll
 
 pytestmark = pytest.mark.anyio
 
@@ -52,3 +52,29 @@ async def test_poll_asks_until_there_is_an_answer() -> None:
 
     assert await poll(question, every_seconds=0, timeout_seconds=30) == "yes"
     assert await poll(never, every_seconds=0, timeout_seconds=0.01) is None
+
+
+async def test_background_work_is_bounded_and_waited_for() -> None:
+    """What does not end in time is cancelled; closing twice is no error."""
+    background, go_on, ended = Background(tasks_max=2), asyncio.Event(), []
+
+    async def patient() -> None:
+        await go_on.wait()
+        ended.append("patient")
+
+    async def endless() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.append("endless")
+
+    assert background.start(patient)
+    assert background.start(endless)
+    assert not background.start(patient)
+    go_on.set()
+    await background.close(timeout_seconds=0.05)
+    assert ended == ["patient", "endless"]
+    await background.close(timeout_seconds=0)
+    assert background.start(patient)
+    await background.close(timeout_seconds=30)
+    assert ended[-1] == "patient"
