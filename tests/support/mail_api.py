@@ -61,8 +61,8 @@ def mail_api(*replies: Reply) -> Generator[MailApi]:
             self.end_headers()
             self.wfile.write(reply.body)
 
-        def log_message(self, *_: object) -> None:
-            return
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 the library's name
+            del format, args
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     found.append(MailApi(server.server_address[1], list(replies) or [Reply()]))

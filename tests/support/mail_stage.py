@@ -7,6 +7,7 @@ with its block.
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from typing import cast
 
 import msgspec
 from nats.js.errors import NotFoundError
@@ -102,7 +103,8 @@ class MailStage:
                     message = await jetstream.get_msg(stream, seq=sequence)
                 except NotFoundError:
                     continue
-                found += (message.data or b"") + repr(message.headers).encode()
+                headers = cast("dict[str, str]", message.headers or {})
+                found += (message.data or b"") + repr(headers).encode()
         return found
 
 

@@ -59,7 +59,7 @@ class TakenMail(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def message(self) -> EmailMessage:
         """The mail, parsed."""
-        return cast("EmailMessage", message_from_string(self.content, policy=default))
+        return message_from_string(self.content, policy=default)
 
     @property
     def text(self) -> str:

@@ -89,7 +89,7 @@ def _render(template: Template, head: Letterhead, subject: str, facts: dict[str,
 
 @cache
 def _environment() -> Environment:
-    folder = files(__package__).joinpath(_FOLDER)
+    folder = files("appliance.domain.mail").joinpath(_FOLDER)
     sources = {
         one.name: one.read_text(encoding="utf-8")
         for one in folder.iterdir()

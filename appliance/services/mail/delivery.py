@@ -133,9 +133,10 @@ def without_token(payload: bytes) -> bytes:
     except Exception:  # noqa: BLE001 whatever it is, it is not kept
         return b""
     match job.payload:
-        case Oneof(field="magic_link", value=MagicLinkPayload() as payload):
-            kept = Oneof("magic_link", MagicLinkPayload(email=payload.email))
-            return EmailJob(payload=kept, dispatch_id=job.dispatch_id).to_binary()
+        case Oneof(field="magic_link", value=MagicLinkPayload() as link):
+            kept = MagicLinkPayload(email=link.email)
+            made = EmailJob(payload=Oneof("magic_link", kept), dispatch_id=job.dispatch_id)
+            return made.to_binary()
         case Oneof(field="org_member_invite", value=OrgMemberInvitePayload() as invitation):
             rest = OrgMemberInvitePayload(
                 email=invitation.email, invitation_id=invitation.invitation_id

@@ -53,9 +53,10 @@ class MailQueue:
         """Have a sign-in link mailed; False when it will not be."""
         if not self._operator_sends:
             return _without_mail(MailKind.MAGIC_LINK)
-        payload = Oneof("magic_link", MagicLinkPayload(email=email, token=token))
+        payload = MagicLinkPayload(email=email, token=token)
         return await self._publish(
-            MailKind.MAGIC_LINK, EmailJob(payload=payload, dispatch_id=dispatch_id)
+            MailKind.MAGIC_LINK,
+            EmailJob(payload=Oneof("magic_link", payload), dispatch_id=dispatch_id),
         )
 
     async def invite(self, email: str, invitation_id: str, token: str, dispatch_id: str) -> bool:
