@@ -12,6 +12,9 @@ import { createServer as createTls } from 'node:https'
 import { createInterface } from 'node:readline'
 import { Provider } from 'oidc-provider'
 
+// What the library has to say is not for those who read our answers.
+console.log = console.info = console.warn = (...words) => console.error(...words)
+
 const lines = createInterface({ input: process.stdin })[Symbol.asyncIterator]()
 const given = JSON.parse((await lines.next()).value)
 const accounts = new Map()
