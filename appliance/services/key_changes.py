@@ -23,6 +23,7 @@ LOOK_SECONDS: Final = 0.5
 """How long what is remembered is believed without looking whether something has changed."""
 LOOK_SECONDS_MAX: Final = 0.4
 """How long requests wait for a look."""
+_LET_GO_SECONDS_MAX: Final = 0.05
 BLIND_SECONDS: Final = 2.0
 """How long after a look that failed nobody waits for the next one."""
 
@@ -55,12 +56,20 @@ class KeyChanges:
             self._looking = asyncio.ensure_future(self._look())
             self._looking.add_done_callback(self._looked)
         if not self.blind:
-            await asyncio.shield(self._looking)
+            await self._wait(self._looking)
 
     async def close(self) -> None:
-        """Wait for a look that is under way."""
-        if self._looking is not None:
-            await self._looking
+        """End a look that is under way."""
+        looking = self._looking
+        if looking is not None:
+            await self._wait(looking)
+            looking.cancel()
+
+    async def _wait(self, looking: asyncio.Task[None]) -> None:
+        """Wait for a look, but not for a connection that hangs while it is let go."""
+        done, _ = await asyncio.wait({looking}, timeout=LOOK_SECONDS_MAX + _LET_GO_SECONDS_MAX)
+        if not done:
+            self._failed_at = self._clock.monotonic_seconds()
 
     def _looked(self, _task: asyncio.Task[None]) -> None:
         self._looking = None

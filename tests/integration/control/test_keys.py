@@ -1,10 +1,14 @@
 """Keys end everywhere within a second, told or not; their uses cost no writes (decision 0019)."""
 
 import asyncio
+import os
+import signal
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from typing import cast
 
+import msgspec
 import pytest
 
 from appliance.base.errors import InvalidInputError, NotFoundError
@@ -13,9 +17,11 @@ from appliance.base.units import Seconds
 from appliance.config.endpoints import NatsEndpoint, resolve_endpoints
 from appliance.config.model import Settings
 from appliance.config.secrets import Secret
+from appliance.domain.access.callers import Actor, ActorKind
 from appliance.services.key_changes import LOOK_SECONDS
 from appliance.services.key_use import KeyUse
 from appliance.services.keys import KeyRing
+from appliance.storage.postgres.pool import Postgres
 from appliance.storage.postgres.projects import KeyKind
 from appliance.storage.postgres.purge import Waste, delete_waste
 from appliance.storage.streams.connection import Streams
@@ -36,6 +42,7 @@ class Bench:
         self.clock = control.clock
         self.database = control.database
         self.keys = control.services.key_chain
+        self.endpoint = self.database._endpoint
         self._nats = nats
 
     @asynccontextmanager
@@ -272,6 +279,51 @@ async def test_ingest_goes_on_while_the_database_hangs(bench: Bench):
         await bench.database.execute("DELETE FROM api_keys")
         bench.clock.advance(LOOK_SECONDS)
         assert await ring.resolve(key) is None
+
+
+async def test_ingest_goes_on_while_a_connection_is_dead(bench: Bench):
+    """The server's process is stopped: not even giving up the question gets an answer."""
+    _, _, key = await bench.make_key()
+    database = Postgres(msgspec.structs.replace(bench.endpoint, pool_size_max=1))
+    streams = Streams(NOWHERE, name="pug-test-ring")
+    ring = KeyRing(database, streams, bench.clock)
+    assert await ring.resolve(key) is not None
+    row = await database.row("SELECT pg_backend_pid() AS pid")
+    assert row is not None
+    pid = cast("int", row["pid"])
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        bench.clock.advance(61)
+        async with asyncio.timeout(2):
+            for _ in range(100):
+                assert await ring.resolve(key) is not None
+    finally:
+        os.kill(pid, signal.SIGCONT)
+        await ring.close()
+        await streams.close()
+        await database.close()
+
+
+async def test_what_the_audit_log_says(bench: Bench):
+    """Who did it and to which key, never the key itself."""
+    project, key_id, key = await bench.make_key()
+    somebody = Actor(kind=ActorKind.OPERATOR, label="root")
+    await bench.keys.revoke_key(key, actor=somebody)
+    rows = await bench.database.rows(
+        "SELECT actor_kind, actor_label, action, project_id, subject_kind, subject_id,"
+        " details::text AS details FROM audit_entries WHERE action = 'project.key.delete'"
+    )
+    assert [dict(row) for row in rows] == [
+        {
+            "actor_kind": "operator",
+            "actor_label": "root",
+            "action": "project.key.delete",
+            "project_id": project,
+            "subject_kind": "api_key",
+            "subject_id": key_id,
+            "details": '{"kind": "private"}',
+        }
+    ]
 
 
 async def count_statements(bench: Bench) -> None:
