@@ -9,3 +9,5 @@ from typing import Final
 EMAIL_STREAM: Final = "misc"
 EMAIL_SUBJECT: Final = "misc.email.jobs"
 EMAIL_DURABLE: Final = "misc-email-processor"
+EMAIL_WORKER: Final = "email"
+"""The name of the worker and its process."""
