@@ -10,6 +10,7 @@ from appliance.cli.options import json_option, print_json, print_table, settings
 from appliance.config.model import Settings
 from appliance.config.secrets import Secret, load_secret_file
 from appliance.domain.access.roles import Role
+from appliance.services.accounts import CreatedUser
 from appliance.services.wiring import Services
 from appliance.storage.postgres.customers import ListedCustomer
 from appliance.storage.postgres.orgs import MemberRow
@@ -68,9 +69,7 @@ def create(
     password = _password(password_file)
     made = at_desk(
         settings,
-        lambda services: services.accounts.create_user(
-            email, password, role=Role(role), org_id=org_id, actor=operator()
-        ),
+        lambda services: _create(services, email, password, role=Role(role), org_id=org_id),
     )
     if as_json:
         print_json(made)
@@ -173,6 +172,16 @@ def role(settings: Settings, *, email: str, role: str, org_id: str, as_json: boo
         print_json(member)
     else:
         print(f"{member.email} is {member.role} of {member.org_id}")
+
+
+async def _create(
+    services: Services, email: str, password: Secret, *, role: Role, org_id: str | None
+) -> CreatedUser:
+    if org_id is not None:
+        await services.control.organisations.require(org_id)
+    return await services.accounts.create_user(
+        email, password, role=role, org_id=org_id, actor=operator()
+    )
 
 
 async def _link(services: Services, email: str) -> ShownLink:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from appliance.base.errors import ApplianceError
 from appliance.cli.main import cli
 from appliance.config.endpoints import resolve_endpoints
 from appliance.config.model import Settings
@@ -66,3 +67,50 @@ def test_the_life_of_a_user(data_dir: Path, tmp_path: Path) -> None:
         "email": "cli@pug.test",
         "done": "password set",
     }
+
+
+def test_a_password_is_asked_for(data_dir: Path) -> None:
+    """Twice, and shown nowhere; the two must agree."""
+    command = ["user", "create", "--email", "asked@pug.test", "--data-dir", str(data_dir)]
+    typed = "battery staple\nbattery stable\nbattery staple\nbattery staple\n"
+    done = CliRunner().invoke(cli, command, input=typed)
+    assert done.exit_code == 0, done.output
+    assert "made asked@pug.test (admin)" in done.output
+    assert "battery" not in done.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "told"),
+    [
+        (["disable", "ghost@pug.test"], 1, "no user"),
+        (["enable", "ghost@pug.test"], 1, "no user"),
+        (["magic-link", "ghost@pug.test"], 1, "no user"),
+        (["set-password", "ghost@pug.test", "--password-file", "{secret}"], 1, "no user"),
+        (["role", "ghost@pug.test", "viewer", "--org", "x" * 20], 1, "no user"),
+        (["create", "--email", "no address", "--password-file", "{secret}"], 2, "e-mail"),
+        (["create", "--email", "a@pug.test", "--password-file", "{short}"], 2, "6 characters"),
+        (["create", "--email", "a@pug.test", "--password-file", "{open}"], 3, "mode 0644"),
+        (
+            ["create", "--email", "a@pug.test", "--password-file", "{secret}", "--org", "x" * 20],
+            1,
+            "organisation",
+        ),
+    ],
+)
+def test_what_is_refused(
+    data_dir: Path, tmp_path: Path, arguments: list[str], status: int, told: str
+) -> None:
+    """With a sentence and a status that a script can use."""
+    files = {}
+    for name, text, mode in (
+        ("secret", "correct horse", 0o600),
+        ("short", "five!", 0o600),
+        ("open", "correct horse", 0o644),
+    ):
+        files[name] = tmp_path / name
+        files[name].write_text(text)
+        files[name].chmod(mode)
+    filled = [each.format(**files) for each in arguments]
+    done = CliRunner().invoke(cli, ["user", *filled, "--data-dir", str(data_dir)])
+    assert isinstance(done.exception, ApplianceError)
+    assert (done.exception.exit_status, told in str(done.exception)) == (status, True)
