@@ -12,12 +12,14 @@ import socket
 from collections.abc import Sequence
 from typing import Final
 
+import msgspec
 import structlog
 
 from appliance.base.clock import Clock, SystemClock
 from appliance.base.errors import ApplianceError
 from appliance.base.ids import IdMaker, random_token
 from appliance.base.ready import announce_ready
+from appliance.config.endpoints import resolve_endpoints
 from appliance.config.model import Settings
 from appliance.services.jobs.desk import Desk, Job, LookAround, Quiet
 from appliance.services.jobs.leadership import Leadership, LeaseTiming
@@ -26,6 +28,8 @@ from appliance.services.jobs.metering import find_meter
 from appliance.services.jobs.registry import JOBS
 from appliance.services.jobs.requests import RUN_SUBJECT
 from appliance.services.wiring import Services, build_services
+from appliance.storage.clickhouse.client import ClickHouse
+from appliance.storage.clickhouse.retention import STATEMENT_SECONDS_MAX
 from appliance.workers.scheduler import Scheduler
 
 _NAME_CHARACTERS_MAX: Final = 30
@@ -40,9 +44,21 @@ async def run_scheduler(settings: Settings, *, quiet: Quiet, look_around: LookAr
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     services = build_services(settings, name="pug-scheduler")
-    await serve_scheduler(
-        services, settings, stop, quiet=quiet, look_around=look_around, clock=SystemClock()
+    patient = ClickHouse(
+        resolve_endpoints(settings).clickhouse, answer_seconds_max=2 * STATEMENT_SECONDS_MAX
     )
+    try:
+        await serve_scheduler(
+            services,
+            settings,
+            stop,
+            quiet=quiet,
+            look_around=look_around,
+            clock=SystemClock(),
+            patient=patient,
+        )
+    finally:
+        await patient.close()
 
 
 async def serve_scheduler(
@@ -55,9 +71,15 @@ async def serve_scheduler(
     clock: Clock,
     timing: LeaseTiming | None = None,
     jobs: Sequence[Job] = JOBS,
+    patient: ClickHouse | None = None,
 ) -> None:
-    """Run a scheduler until `stop`; the services are closed at the end."""
+    """Run a scheduler until `stop`; the services are closed at the end.
+
+    `patient` is the event store for statements that take long.
+    """
     stores = services.stores
+    if patient is not None:
+        stores = msgspec.structs.replace(stores, clickhouse=patient)
     desk = Desk(
         lead=Leadership(stores.postgres, clock, holder=holder_name(), timing=timing),
         stores=stores,

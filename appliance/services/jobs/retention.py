@@ -25,6 +25,7 @@ from appliance.storage.clickhouse.retention import (
     load_tally,
     look_for_expired,
     renew_rollups,
+    require_no_other,
 )
 from appliance.storage.postgres.purge import list_retentions
 
@@ -46,6 +47,7 @@ async def enforce_retention(desk: Desk) -> str:
     if not await _find_expired(desk, cutoffs):
         return f"nothing to take away, {len(cutoffs)} projects with a limit"
     async with desk.quiet():
+        await require_no_other(desk.stores.clickhouse)
         expired = await _find_expired(desk, cutoffs)
         for project, found in expired.items():
             await desk.lead.require()

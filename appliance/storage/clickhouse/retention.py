@@ -13,13 +13,15 @@ from typing import Final, LiteralString, cast
 
 from msgspec import Struct
 
+from appliance.base.errors import UnavailableError
 from appliance.storage.clickhouse.client import ClickHouse, Setting
 
 SUBJECTS_MAX: Final = 500_000
 """Sessions or people that one pass makes anew: more are done in several passes."""
-_SECONDS_MAX: Final = 600
+STATEMENT_SECONDS_MAX: Final = 600
+"""A client must wait longer than that, so that it always hears the end."""
 _SETTINGS: Final[dict[str, Setting]] = {
-    "max_execution_time": _SECONDS_MAX,
+    "max_execution_time": STATEMENT_SECONDS_MAX,
     "max_threads": 2,
     # the caller goes on only when the rows are gone
     "lightweight_deletes_sync": 2,
@@ -31,6 +33,11 @@ _SETTINGS: Final[dict[str, Setting]] = {
     "max_partitions_per_insert_block": 0,
 }
 
+_MARK: Final = "pug-retention"
+_WRITES: Final[dict[str, Setting]] = {**_SETTINGS, "log_comment": _MARK}
+_RUNNING: Final = """
+SELECT count() FROM system.processes WHERE Settings['log_comment'] = {mark:String}
+"""
 _LOOK: Final = """
 SELECT
     count(),
@@ -177,6 +184,18 @@ class Month(Struct, frozen=True, kw_only=True):
     newest: Mapping[str, datetime]
 
 
+async def require_no_other(store: ClickHouse) -> None:
+    """Raise UnavailableError while a statement of a run that was given up still works.
+
+    The server finishes what a client that went away has begun, at the latest after ten minutes.
+    """
+    rows = await store.rows(_RUNNING, {"mark": _MARK})
+    if rows[0][0]:
+        raise UnavailableError(
+            "RETENTION_BUSY", "a statement of an earlier run still works in the event store"
+        )
+
+
 async def look_for_expired(store: ClickHouse, project_id: str, cutoff: datetime) -> Expired:
     """What a project has before the cutoff."""
     values = {"project": project_id, "cutoff": cutoff}
@@ -198,8 +217,8 @@ async def renew_rollups(
 ) -> None:
     """Make the roll-ups count only what lies at or after the cutoff."""
     values: dict[str, object] = {"project": project_id, "cutoff": cutoff}
-    await store.command(_DROP_DAYS, values, _SETTINGS)
-    await store.command(_DROP_BUCKETS, values, _SETTINGS)
+    await store.command(_DROP_DAYS, values, _WRITES)
+    await store.command(_DROP_BUCKETS, values, _WRITES)
     renewals: tuple[tuple[LiteralString, str, int], ...] = (
         (_DROP_SESSIONS, "dashboard_session_rollup", expired.sessions),
         (_DROP_PEOPLE, "distinct_id_activity_states", expired.people),
@@ -208,15 +227,15 @@ async def renew_rollups(
         passes = -(-count // subjects_max)
         for number in range(passes):
             part = {**values, "target": target, "passes": passes, "pass": number}
-            await store.command(drop, part, _SETTINGS)
-            await store.command(_FEED, part, _SETTINGS)
-    await store.command(_DROP_NAMES, values, _SETTINGS)
-    await store.command(_FEED_NAMES, values, _SETTINGS)
+            await store.command(drop, part, _WRITES)
+            await store.command(_FEED, part, _WRITES)
+    await store.command(_DROP_NAMES, values, _WRITES)
+    await store.command(_FEED_NAMES, values, _WRITES)
 
 
 async def drop_events(store: ClickHouse, project_id: str, cutoff: datetime) -> None:
     """Delete the events before the cutoff; the roll-ups must not count them any more."""
-    await store.command(_DROP_EVENTS, {"project": project_id, "cutoff": cutoff}, _SETTINGS)
+    await store.command(_DROP_EVENTS, {"project": project_id, "cutoff": cutoff}, _WRITES)
 
 
 async def list_months(store: ClickHouse) -> tuple[Month, ...]:
@@ -235,7 +254,7 @@ async def list_months(store: ClickHouse) -> tuple[Month, ...]:
 
 async def drop_month(store: ClickHouse, month: str) -> None:
     """Drop a partition of `events` with everything in it."""
-    await store.command(_DROP_MONTH, {"month": month}, _SETTINGS)
+    await store.command(_DROP_MONTH, {"month": month}, _WRITES)
 
 
 async def list_masked_months(store: ClickHouse) -> tuple[str, ...]:
@@ -245,7 +264,7 @@ async def list_masked_months(store: ClickHouse) -> tuple[str, ...]:
 
 async def free_month(store: ClickHouse, month: str) -> None:
     """Write a partition anew without its deleted rows, which frees their disk."""
-    await store.command(_UNMASK, {"month": month}, _SETTINGS)
+    await store.command(_UNMASK, {"month": month}, _WRITES)
 
 
 async def load_tally(store: ClickHouse, project_id: str) -> Tally:
@@ -266,4 +285,4 @@ async def drop_project_rows(store: ClickHouse, project_id: str) -> None:
     """Delete everything of a project, in every table that knows projects."""
     for (table,) in await store.rows(_TABLES):
         values = {"table": str(table), "project": project_id}
-        await store.command(_DROP_PROJECT, values, _SETTINGS)
+        await store.command(_DROP_PROJECT, values, _WRITES)

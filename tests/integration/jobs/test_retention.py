@@ -1,12 +1,14 @@
 """Events go after their days, and every roll-up goes on counting what is there."""
 
+import asyncio
 import random
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from appliance.base.errors import ConflictError, DamagedError
+from appliance.base.errors import ConflictError, DamagedError, UnavailableError
+from appliance.base.tasks import poll
 from appliance.services.jobs import retention
 from appliance.services.jobs.purge import purge_projects
 from appliance.services.jobs.retention import end_of_month, enforce_retention, is_over
@@ -18,6 +20,7 @@ from appliance.storage.clickhouse.retention import (
     load_tally,
     look_for_expired,
     renew_rollups,
+    require_no_other,
 )
 from tests.support.jobs import JobStage
 from tests.support.pipeline import make_events
@@ -253,6 +256,36 @@ async def test_disagreement_is_told(full_stage: JobStage) -> None:
     )
     with pytest.raises(DamagedError, match=project):
         await enforce_retention(stage.desk(await stage.leading()))
+
+
+async def test_statement_of_an_earlier_run(full_stage: JobStage) -> None:
+    """While the server still works on a statement whose run was given up, no other run begins."""
+    stage = full_stage
+    project = await stage.make_project(await stage.make_org(), days=30)
+    await stage.insert(events_of(project, seed=1))
+    before = await load_tally(stage.events, project)
+    desk = stage.desk(await stage.leading())
+    slow = asyncio.ensure_future(
+        stage.events.rows(
+            "SELECT count() FROM numbers(20) WHERE sleepEachRow(0.5) = 0",
+            settings={"log_comment": "pug-retention", "max_block_size": 1},
+        )
+    )
+
+    async def refused() -> bool | None:
+        try:
+            await require_no_other(stage.events)
+        except UnavailableError:
+            return True
+        return None
+
+    assert await poll(refused, every_seconds=0.05, timeout_seconds=8)
+    with pytest.raises(UnavailableError, match="earlier run"):
+        await enforce_retention(desk)
+    assert await load_tally(stage.events, project) == before
+    await slow
+    assert "of 1 projects" in await enforce_retention(desk)
+    await agree(stage, project)
 
 
 async def test_not_the_leader(full_stage: JobStage) -> None:
