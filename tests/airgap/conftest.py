@@ -35,7 +35,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "tests/airgap" in str(item.path):
             item.add_marker(pytest.mark.airgap)
-            item.add_marker(pytest.mark.timeout(900))
+            if item.get_closest_marker("timeout") is None:
+                item.add_marker(pytest.mark.timeout(900))
             if item.name not in SHORT_FORM:
                 item.add_marker(pytest.mark.slow)
             if reason:

@@ -5,6 +5,7 @@ is ten times slower, more on a busy machine, and runs with `scripts/test --airga
 """
 
 import json
+import os
 from collections.abc import Generator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -13,8 +14,9 @@ from time import monotonic
 
 import pytest
 
+from tests.support.guest import Guest
 from tests.support.installed import Installed
-from tests.support.machine import Machine, own_kernel_machine, why_not
+from tests.support.machine import PACKAGES, Machine, own_kernel_machine, why_not
 from tests.support.releases import Releases
 
 pytestmark = [
@@ -26,27 +28,32 @@ BATTERY = datetime(2019, 3, 1, tzinfo=UTC)
 """What the clock says after power was off: its battery is empty."""
 PAST = datetime(2023, 3, 1, tzinfo=UTC)
 FUTURE = datetime(2030, 3, 1, tzinfo=UTC)
+SETTINGS = {"user.max_user_namespaces": "0"}
 PATIENCE = 20
 
 
 @pytest.fixture
-def machine(tmp_path: Path, releases: Releases) -> Generator[Machine]:
-    """A machine with the first release in root's home, as a tarball."""
-    with own_kernel_machine(
-        tmp_path,
-        battery=BATTERY,
-        files={releases.first.name: releases.first},
-        settings={"user.max_user_namespaces": "0"},
-    ) as booted:
-        yield booted
+def bare(tmp_path: Path, releases: Releases) -> Guest:
+    """A root that was never booted, with the first release in root's home as a tarball."""
+    guest = Guest(tmp_path, f"pugk{os.getpid() % 100000}", packages=PACKAGES)
+    releases.copy_into(guest, releases.first)
+    return guest
+
+
+@contextmanager
+def with_own_kernel(guest: Guest) -> Generator[Machine]:
+    """The root of a guest that is off, booted with a kernel and a clock of its own."""
+    folder = guest.root.parent
+    with own_kernel_machine(folder, guest.root, battery=BATTERY, settings=SETTINGS) as machine:
+        yield machine
 
 
 class Life:
     """The appliance in the machine, and what it must not lose."""
 
-    def __init__(self, machine: Machine) -> None:
+    def __init__(self, machine: Machine, appliance: Installed) -> None:
         self.machine = machine
-        self.appliance = Installed(machine, patience=PATIENCE)
+        self.appliance = appliance
         self.appliance.around = timedelta(days=1820)
         self.sent = 0
         self.backups: list[str] = []
@@ -79,55 +86,86 @@ class Life:
         return found["severity"], found["cause"]
 
 
-def test_the_life_with_a_wrong_clock(machine: Machine, releases: Releases) -> None:
-    """Years in the past, years in the future, back while running, back at a reboot."""
-    assert machine.run("cat", "/proc/sys/user/max_user_namespaces").stdout.strip() == "0"
-    assert "unshare" not in machine.shell("unshare --user true 2>/dev/null || true").stdout
-    life = Life(machine)
-    machine.set_clock(PAST)
-    with told("unpacking"):
-        machine.run("tar", "xzf", releases.first.name)
-    with told("installing"):
-        said = machine.run("./pug-appliance", "install", directory=f"/root/{releases.first_name}")
-    assert "clock: the clock says 2023-03-01" in said.stderr
-    assert "before this release was made" in said.stderr
-    assert "user namespaces are switched off" in said.stderr
-    with told("first use, in the past"):
-        machine.shell("umask 077; echo correct-horse-battery-staple >password")
-        life.appliance.pug(
+def test_installing_years_in_the_past(bare: Guest, releases: Releases) -> None:
+    """Preflight says so and goes on; no user namespaces either."""
+    with with_own_kernel(bare) as machine:
+        assert machine.run("cat", "/proc/sys/user/max_user_namespaces").stdout.strip() == "0"
+        assert machine.run("unshare", "--user", "true", check=False).returncode != 0
+        machine.set_clock(PAST)
+        with told("unpacking"):
+            machine.run("tar", "xzf", releases.first.name)
+        where = f"/root/{releases.first_name}"
+        with told("installing"):
+            said = machine.run("./pug-appliance", "install", directory=where).stderr
+        assert "clock: the clock says 2023-03-01" in said
+        assert "before this release was made" in said
+        assert "user namespaces are switched off" in said
+        appliance = Installed(machine, patience=PATIENCE)
+        with told("first use"):
+            appliance.make_project()
+            Life(machine, appliance).use()
+
+
+def test_the_life_while_the_clock_jumps(bare: Guest, releases: Releases) -> None:
+    """Years back, years ahead, two hours back while running, back at a reboot."""
+    with told("installing in a quick guest"):
+        appliance = installed_quickly(bare, releases)
+    with with_own_kernel(bare) as machine:
+        appliance.guest = machine
+        life = Life(machine, appliance)
+        with told("starting"):
+            appliance.wait_answering()
+        machine.set_clock(PAST)
+        with told("use, backup and its verification, years back"):
+            life.use()
+            life.back_up()
+            appliance.pug("backup", "verify")
+        machine.set_clock(FUTURE)
+        with told("use and backup, seven years ahead"):
+            life.use()
+            life.back_up()
+        machine.set_clock(machine.now() - timedelta(hours=2))
+        with told("use and backup, two hours back"):
+            life.use()
+            life.back_up()
+            assert life.finding("clock-jump")[0] == "failed"
+        with told("reboot with an empty battery"):
+            machine.reboot(battery=BATTERY)
+            appliance.wait_answering()
+        with told("use and backup, years back"):
+            assert machine.now() < FUTURE
+            life.use()
+            life.back_up()
+        severity, cause = life.finding("clock-jump")
+        assert severity == "failed"
+        assert "before this release was made" in cause or "the clock went back" in cause
+        assert life.finding("signature")[0] == "ok"
+        with told("pruning to one day, and verifying what is left"):
+            appliance.pug("backup", "prune", "--keep", "1")
+            assert life.listed_backups() == life.backups[-1:]
+            appliance.pug("backup", "verify")
+        appliance.shows("clockwork", life.sent)
+
+
+def installed_quickly(guest: Guest, releases: Releases) -> Installed:
+    """Install where the kernel and the clock are those of this machine, then turn it off."""
+    appliance = Installed(guest, patience=PATIENCE)
+    try:
+        guest.boot()
+        guest.run("tar", "xzf", releases.first.name)
+        where = f"/root/{releases.first_name}"
+        guest.run("./pug-appliance", "install", directory=where)
+        guest.shell("umask 077; echo correct-horse-battery-staple >password")
+        appliance.pug(
             *("user", "create", "--email", "operator@pug.test"),
             *("--password-file", "/root/password"),
         )
-        life.appliance.make_project()
-        life.use()
-    with told("backup and its verification"):
-        life.back_up()
-        life.appliance.pug("backup", "verify")
-    machine.set_clock(FUTURE)
-    with told("use and backup, seven years later"):
-        life.use()
-        life.back_up()
-    machine.set_clock(machine.now() - timedelta(hours=2))
-    with told("use and backup, two hours back"):
-        life.use()
-        life.back_up()
-        assert life.finding("clock-jump")[0] == "failed"
-    with told("reboot with an empty battery"):
-        machine.reboot(battery=BATTERY)
-        life.appliance.wait_answering()
-    with told("use and backup, years back"):
-        assert machine.now() < FUTURE
-        life.use()
-        life.back_up()
-    severity, cause = life.finding("clock-jump")
-    assert severity == "failed"
-    assert "before this release was made" in cause or "the clock went back" in cause
-    assert life.finding("signature")[0] == "ok"
-    with told("pruning to one day, and verifying what is left"):
-        life.appliance.pug("backup", "prune", "--keep", "1")
-        assert life.listed_backups() == life.backups[-1:]
-        life.appliance.pug("backup", "verify")
-    life.appliance.shows("clockwork", life.sent)
+        appliance.make_project()
+        guest.shell(f"rm -r {where} {releases.first.name}")
+        guest.shut_down()
+    finally:
+        guest.cut_power()
+    return appliance
 
 
 @contextmanager

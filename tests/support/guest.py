@@ -72,7 +72,14 @@ class CommandFailedError(AssertionError):
 class Guest:
     """One machine. It can be booted, shut down, cut from power and booted again."""
 
-    def __init__(self, folder: Path, name: str, *, options: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        name: str,
+        *,
+        options: Sequence[str] = (),
+        packages: Sequence[str] = PACKAGES,
+    ) -> None:
         """`options` go to systemd-nspawn, like `--tmpfs=/tmp:mode=1777,noexec`."""
         self.name = name
         self.root = folder / "root"
@@ -80,9 +87,8 @@ class Guest:
         self._options = tuple(options)
         self._nspawn: subprocess.Popen[bytes] | None = None
         self.leader = 0
-        subprocess.run(
-            ["cp", "-a", "--reflink=auto", str(debian_root(PACKAGES)), str(self.root)], check=True
-        )
+        base = debian_root(packages)
+        subprocess.run(["cp", "-a", "--reflink=auto", str(base), str(self.root)], check=True)
         (self.root / "etc/hostname").write_text(f"{name}\n")
         (self.root / "etc/machine-id").write_text("")
 
@@ -304,9 +310,11 @@ def _descendants(pid: int) -> Generator[int]:
 
 
 @contextmanager
-def guest_machine(folder: Path, name: str, *, options: Sequence[str] = ()) -> Generator[Guest]:
+def guest_machine(
+    folder: Path, name: str, *, options: Sequence[str] = (), packages: Sequence[str] = PACKAGES
+) -> Generator[Guest]:
     """A booted guest for the length of a block."""
-    guest = Guest(folder, name, options=options)
+    guest = Guest(folder, name, options=options, packages=packages)
     try:
         guest.boot()
         yield guest

@@ -20,11 +20,12 @@ from pathlib import Path
 from time import monotonic, sleep
 from typing import Final
 
-from tests.support.guest import PACKAGES, CommandFailedError, debian_root
+from tests.support.guest import PACKAGES as GUEST_PACKAGES
+from tests.support.guest import CommandFailedError
 
 BOOT_SECONDS_MAX: Final = 400
 COMMAND_SECONDS_MAX: Final = 900
-_KERNEL_PACKAGES: Final = ("linux-image-cloud-amd64", "initramfs-tools", "zstd")
+PACKAGES: Final = (*GUEST_PACKAGES, "linux-image-cloud-amd64", "initramfs-tools", "zstd")
 _NEEDED: Final = ("qemu-system-x86_64", "mke2fs", "mmdebstrap", "nice")
 _DISK: Final = "12G"
 _MEMORY: Final = "4G"
@@ -75,10 +76,8 @@ def why_not() -> str:
 class Machine:
     """One machine. It can be booted, shut down, cut from power and booted again."""
 
-    def __init__(
-        self, folder: Path, *, files: Mapping[str, Path], settings: Mapping[str, str]
-    ) -> None:
-        """`files` lie in root's home from the beginning; `settings` are the kernel's (sysctl)."""
+    def __init__(self, folder: Path, root: Path, *, settings: Mapping[str, str]) -> None:
+        """Make the disk of a root with `PACKAGES`; `settings` are the kernel's (sysctl)."""
         self.console = folder / "console.log"
         self._disk = folder / "disk.ext4"
         self._kernel = folder / "vmlinuz"
@@ -87,14 +86,12 @@ class Machine:
         self._process: subprocess.Popen[bytes] | None = None
         self._channel: socket.socket | None = None
         self._heard = b""
-        root = folder / "root"
-        _make_root(root, files, settings)
+        _equip(root, settings)
         shutil.copyfile((root / "vmlinuz").resolve(), self._kernel)
         shutil.copyfile((root / "initrd.img").resolve(), self._initrd)
         subprocess.run(
             ["mke2fs", "-q", "-t", "ext4", "-L", "root", "-d", root, self._disk, _DISK], check=True
         )
-        shutil.rmtree(root)
 
     # --- power
 
@@ -254,12 +251,8 @@ def _text(encoded: bytes) -> str:
     return base64.b64decode(encoded).decode(errors="replace")
 
 
-def _make_root(root: Path, files: Mapping[str, Path], settings: Mapping[str, str]) -> None:
-    """A root of the machine's own, with its kernel, the shell, the files and the settings."""
-    base = debian_root((*PACKAGES, *_KERNEL_PACKAGES))
-    subprocess.run(["cp", "-a", "--reflink=auto", str(base), str(root)], check=True)
-    (root / "etc/hostname").write_text("pug-machine\n")
-    (root / "etc/machine-id").write_text("")
+def _equip(root: Path, settings: Mapping[str, str]) -> None:
+    """Give a root the shell and the settings."""
     (root / "etc/fstab").write_text("/dev/vda / ext4 defaults 0 1\n")
     (root / "etc/sysctl.d/50-test.conf").write_text(
         "".join(f"{name} = {value}\n" for name, value in settings.items())
@@ -272,20 +265,18 @@ def _make_root(root: Path, files: Mapping[str, Path], settings: Mapping[str, str
     wants = root / "etc/systemd/system/multi-user.target.wants"
     wants.mkdir(exist_ok=True)
     (wants / unit.name).symlink_to(f"/etc/systemd/system/{unit.name}")
-    for name, source in files.items():
-        shutil.copyfile(source, root / "root" / name)
 
 
 @contextmanager
 def own_kernel_machine(
-    folder: Path, *, battery: datetime, files: Mapping[str, Path], settings: Mapping[str, str]
+    folder: Path, root: Path, *, battery: datetime, settings: Mapping[str, str]
 ) -> Generator[Machine]:
-    """A booted machine for the length of a block."""
-    machine = Machine(folder, files=files, settings=settings)
+    """A booted machine for the length of a block; what was in `root` is then on its disk."""
+    machine = Machine(folder, root, settings=settings)
+    shutil.rmtree(root)
     try:
         machine.boot(battery=battery)
         yield machine
     finally:
         machine.cut_power()
-        for path in folder.glob("disk.ext4"):
-            path.unlink()
+        (folder / "disk.ext4").unlink()
