@@ -39,8 +39,13 @@ def render_settings(settings: Settings) -> str:
 def _render(value: object) -> str:
     if isinstance(value, Secret):
         return json.dumps(value.reveal())
-    if isinstance(value, tuple):
-        tables = [one for one in cast("tuple[object, ...]", value) if isinstance(one, Struct)]
-        if tables:
-            return f"[{', '.join(render_table(table, _render) for table in tables)}]"
+    tables = _tables(value)
+    if tables:
+        return f"[{', '.join(render_table(table, _render) for table in tables)}]"
     return render_value(value)
+
+
+def _tables(value: object) -> list[Struct]:
+    if not isinstance(value, tuple):
+        return []
+    return [one for one in cast("tuple[object, ...]", value) if isinstance(one, Struct)]

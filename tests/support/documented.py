@@ -53,7 +53,11 @@ _OWN: Final[dict[str, tuple[str, ...]]] = {
     f"{_AUTH}/SignOut": (),
     f"{_AUTH}/DemoSignIn": ("unavailable/UNAVAILABLE",),
     f"{_AUTH}/GetAuthConfig": (),
-    f"{_AUTH}/CompleteOIDCSignIn": ("unauthenticated/OAUTH_CREDENTIAL_INVALID",),
+    f"{_AUTH}/CompleteOIDCSignIn": (
+        "invalid_argument/OAUTH_PROVIDER_DISABLED",
+        "unauthenticated/OAUTH_CREDENTIAL_INVALID",
+        "unavailable/UNAVAILABLE",
+    ),
     f"{_CUSTOMERS}/GetMe": (),
     f"{_CUSTOMERS}/SetPassword": (),
     f"{_ORGS}/List": (),

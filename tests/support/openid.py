@@ -1,7 +1,7 @@
 """A real OpenID provider in a process of its own, and a browser that signs in there.
 
 Invariant: the provider is npm's `oidc-provider`, installed from the lock beside it into a cache
-folder; it listens on a free port and ends with the test. Nothing of ours is played by somebody else.
+folder; it listens on a free port and ends with the test.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ CACHE: Final = Path.home() / ".cache" / "pug-appliance" / "tests"
 INSTALL_SECONDS_MAX: Final = 180
 READY_SECONDS_MAX: Final = 30
 REDIRECTS_MAX: Final = 12
-SECRET: Final = "s3cret of %the client"  # noqa: S105 of a provider that lives for a test
+SECRET: Final = "s3cret of %the client"
 FRONTEND: Final = "https://board.pug.test"
 
 
@@ -50,8 +50,8 @@ def installed_provider() -> Path:
             folder.mkdir()
             for name in names:
                 shutil.copyfile(FOLDER / name, folder / name)
-            subprocess.run(  # noqa: S603 TID251 what npm needs is all in the lock
-                ["npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts"],  # noqa: S607
+            subprocess.run(
+                ["npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts"],
                 cwd=folder,
                 check=True,
                 capture_output=True,
@@ -143,7 +143,7 @@ async def running_provider(
             process.kill()
             await process.wait()
         transport: Any = process._transport  # type: ignore[attr-defined]  # asyncio closes it late
-        transport.close()
+        transport.close()  # pyright: ignore[reportUnknownMemberType] # private to asyncio
 
 
 async def signed_in_at(

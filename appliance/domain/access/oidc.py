@@ -124,11 +124,11 @@ def claim_at(claims: Mapping[str, object], path: str) -> object:
     """
     if path in claims:
         return claims[path]
-    found: object = claims
+    found: object = dict(claims)
     for name in path.split("."):
-        if not isinstance(found, Mapping):
+        if not isinstance(found, dict):
             return None
-        found = cast("Mapping[str, object]", found).get(name)
+        found = cast("dict[str, object]", found).get(name)
     return found
 
 

@@ -11,7 +11,7 @@ from typing import Final, cast
 
 from joserfc import jwt
 from joserfc.errors import JoseError
-from joserfc.jwk import ECKey, OKPKey, RSAKey
+from joserfc.jwk import DictKey, ECKey, OKPKey, RSAKey
 from joserfc.jws import JWSRegistry, extract_compact
 from msgspec import Struct
 
@@ -114,10 +114,10 @@ def _usable(listed: Iterable[object]) -> Iterator[PublicKey]:
 
 
 def _import(described: Mapping[str, object]) -> RSAKey | ECKey | OKPKey | None:
-    public = {name: text for name in _MEMBERS if (text := _text(described, name))}
+    public: DictKey = {name: text for name in _MEMBERS if (text := _text(described, name))}
     try:
         match public.get("kty"):
-            case "RSA" if RSA_BITS_MIN <= _bits(public["n"]) <= RSA_BITS_MAX:
+            case "RSA" if RSA_BITS_MIN <= _bits(_text(described, "n")) <= RSA_BITS_MAX:
                 return RSAKey.import_key(public)
             case "EC":
                 return ECKey.import_key(public)

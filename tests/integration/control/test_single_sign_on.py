@@ -1,10 +1,11 @@
 """Single sign-on against a real OpenID provider [services 3.8, 5, 13; decision 0017]."""
 
+import asyncio
 import json
 import ssl
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import parse_qsl, urlencode, urlsplit
@@ -26,7 +27,7 @@ from appliance.gen.public.auth.v1.auth_pb import (
     OAuthProvider,
 )
 from appliance.services.oidc.provider import Passage, challenge
-from appliance.services.oidc.service import GOOGLE_ISSUER, OidcService
+from appliance.services.oidc.service import FLOWS_MAX, GOOGLE_ISSUER, OidcService
 from tests.support.authority import Authority, write_pem
 from tests.support.clocks import FixedClock
 from tests.support.control import ADDRESS, ControlStack, Refusal, control_stack
@@ -493,7 +494,7 @@ async def test_claims_that_only_userinfo_tells(engines: Settings) -> None:
         client_id="pug",
         redirect_uris=(BOARD_CALLBACK,),
         client_secret=None,
-        token_endpoint_auth_method="none",  # noqa: S106 the name of a method
+        token_endpoint_auth_method="none",
         id_token_signed_response_alg="ES256",
     )
     async with running_provider(client, claims_in_id_token=False) as provider:
@@ -508,7 +509,7 @@ async def test_claims_that_only_userinfo_tells(engines: Settings) -> None:
 async def test_a_private_authority_and_a_provider_that_goes_away(
     engines: Settings, tmp_path: Path, form: str
 ) -> None:
-    """Without its authority a provider is `unavailable`; so it is when it is gone. All else runs."""
+    """Without its authority a provider is `unavailable`, and so it is when it is gone."""
     authority = Authority()
     chain = authority.issue(["localhost"])
     tls = write_pem(tmp_path, chain, authority.intermediate, key=authority.key)
@@ -534,6 +535,33 @@ async def test_a_private_authority_and_a_provider_that_goes_away(
         await stack.call(f"{AUTH}/GetAuthConfig", GetAuthConfigRequest(), form=form)
 
 
+async def test_many_first_sign_ins_at_once(engines: Settings, provider: RunningProvider) -> None:
+    """One person in many tabs is one customer with one identity and one organisation."""
+    async with board(engines, sign_on(provider.issuer)) as (stack, _):
+        requests = [await code_for(provider.issuer) for _ in range(6)]
+        sessions = await asyncio.gather(*(complete(stack, request) for request in requests))
+        tokens = stack.services.control.tokens
+        assert len({tokens.verify(session.token) for session in sessions}) == 1
+        assert await customers(stack) == [("Mina@Pug.test", "Mina Mops", 1)]
+        assert len(await stack.database.rows("SELECT 1 FROM orgs")) == 1
+
+
+async def test_flows_are_bounded(engines: Settings, provider: RunningProvider) -> None:
+    """Who begins sign-ins without end fills no disk; what is over makes room."""
+    async with board(engines, sign_on(provider.issuer)) as (stack, browser):
+        await stack.database.execute(
+            "INSERT INTO oidc_flows SELECT encode(sha256(n::text::bytea), 'hex'), $1, 'sso', 'n',"
+            " 'v', '', $2 FROM generate_series(1, $3) AS n",
+            "0" * 64,
+            stack.clock.now() + timedelta(minutes=5),
+            FLOWS_MAX,
+        )
+        answer = await browser.get("/auth/oidc/sso/authorize")
+        assert (answer.status_code, answer.json()["code"]) == (429, "resource_exhausted")
+        stack.clock.advance(301)
+        await departure(browser)
+
+
 async def test_a_wrong_secret_is_our_trouble_not_the_persons(
     engines: Settings, provider: RunningProvider
 ) -> None:
@@ -545,7 +573,8 @@ async def test_a_wrong_secret_is_our_trouble_not_the_persons(
 @FORMS
 async def test_google(engines: Settings, provider: RunningProvider, form: str) -> None:
     """An ID token for this client signs in; another's, an old one and forged ones do not."""
-    async with board(engines) as (stack, _):
+    async with board(engines) as (first, _):
+        stack = first
 
         async def outcome(credential: str) -> str:
             request = CompleteOAuthSignInRequest(
