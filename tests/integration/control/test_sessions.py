@@ -385,9 +385,11 @@ async def test_a_password_is_set_without_the_old_one(control: ControlStack, form
             form=form,
         )
         assert (refusal.code, refusal.fields) == ("invalid_argument", ["password"])
-    assert (await refused(control, SET_PASSWORD, SetPasswordRequest(password=RIGHT))).code == (
-        "unauthenticated"
-    )
+    for path, message in (
+        (SET_PASSWORD, SetPasswordRequest(password=RIGHT)),
+        (GET_ME, GetMeRequest()),
+    ):
+        assert (await refused(control, path, message, form=form)).code == "unauthenticated"
 
 
 @pytest.mark.parametrize("form", FORMS)

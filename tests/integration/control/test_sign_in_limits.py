@@ -13,7 +13,11 @@ from appliance.config.model import DemoSettings, Settings
 from appliance.config.people import EmailSettings, SessionSettings, SmtpSettings
 from appliance.domain.access.lockout import LIMITS, Scope
 from appliance.domain.access.roles import Role
-from appliance.gen.public.auth.v1.auth_pb import CompleteMagicLinkRequest, RequestMagicLinkRequest
+from appliance.gen.public.auth.v1.auth_pb import (
+    CompleteMagicLinkRequest,
+    DemoSignInRequest,
+    RequestMagicLinkRequest,
+)
 from appliance.gen.workers.email.v1.email_pb import EmailJob
 from appliance.services.accounts import OPERATOR
 from appliance.services.sign_in_guard import SignInGuard
@@ -142,6 +146,8 @@ async def test_visits_of_the_demo_are_limited_by_origin(closed: ControlStack) ->
     visits = LIMITS[Scope.ADDRESS].attempts
     for _ in range(visits // 4):
         await asyncio.gather(*(accounts.demo_sign_in(ADDRESS) for _ in range(4)))
-    with pytest.raises(ExhaustedError):
-        await accounts.demo_sign_in(ADDRESS)
+    for form in ("json", "proto"):
+        with pytest.raises(Refusal) as caught:
+            await closed.call(f"{AUTH}/DemoSignIn", DemoSignInRequest(), form=form)
+        assert caught.value.code == "resource_exhausted"
     await accounts.demo_sign_in("198.51.100.7")
