@@ -10,7 +10,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from appliance.base.errors import ApplianceError
+from appliance.base.errors import ApplianceError, ConnectCode
 
 RETRY_DELAYS_SECONDS: Final = (1, 5, 15, 30)
 DELIVERIES_MAX: Final = 5
@@ -55,6 +55,17 @@ def judge(
 def is_permanent(error: Exception) -> bool:
     """Whether handling the same message again cannot end differently [workers 1].
 
-    An error nobody expected may be a fault of the moment, so it is not.
+    Only what is wrong with the message or with what it is about. A fault of ours, a setting or a
+    store that fails in a way nobody expected may be repaired before the last delivery.
     """
-    return isinstance(error, ApplianceError) and not error.transient
+    return isinstance(error, ApplianceError) and not error.transient and error.code in _ABOUT_IT
+
+
+_ABOUT_IT: Final = frozenset(
+    {
+        ConnectCode.INVALID_ARGUMENT,
+        ConnectCode.NOT_FOUND,
+        ConnectCode.FAILED_PRECONDITION,
+        ConnectCode.PERMISSION_DENIED,
+    }
+)

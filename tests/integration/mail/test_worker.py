@@ -252,18 +252,21 @@ async def test_credentials_that_do_not_open_end_the_mail(stage: MailStage, tmp_p
         assert server.mails() == []
 
 
-async def test_a_database_that_is_down_delays_an_invitation(stage: MailStage, tmp_path: Path):
-    """The same table, away and back: the mail arrives later."""
+@pytest.mark.parametrize(("part", "changed"), [(r":\d+/", ":1/"), (r":[^:@/]+@", ":wrong@")])
+async def test_a_database_that_is_down_or_refuses_us_delays_an_invitation(
+    stage: MailStage, tmp_path: Path, part: str, changed: str
+):
+    """Away or with another password, and back: the mail arrives later."""
     invitation, _ = await make_invitation(stage)
     with smtp_server(tmp_path) as server:
         email = relay_settings(server)
         url = stage.endpoints.postgres.url.reveal()
         gone = msgspec.structs.replace(
-            stage.endpoints.postgres, url=Secret(re.sub(r":\d+/", ":1/", url))
+            stage.endpoints.postgres, url=Secret(re.sub(part, changed, url))
         )
         assert gone.url.reveal() != url
         cut_off = MailStage(msgspec.structs.replace(stage.endpoints, postgres=gone), stage.streams)
-        await stage.queue(email).invite("ada@example.org", invitation, TOKEN, "dispatch-6")
+        await stage.queue(email).invite("ada@example.org", invitation, TOKEN, make_id())
         async with cut_off.worker(email):
             await _delivered_again(stage)
         async with stage.worker(email):

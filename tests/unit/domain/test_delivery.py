@@ -2,7 +2,15 @@
 
 import pytest
 
-from appliance.base.errors import InvalidInputError, UnavailableError
+from appliance.base.errors import (
+    ApplianceError,
+    ConflictError,
+    InvalidInputError,
+    MisconfiguredError,
+    NotFoundError,
+    UnavailableError,
+    UnmetError,
+)
 from appliance.domain.delivery import DeadLetter, Disposition, RetryAfter, is_permanent, judge
 
 
@@ -43,5 +51,11 @@ def test_unreadable_metadata_counts_as_last_delivery() -> None:
 def test_error_kinds() -> None:
     """Bad input is permanent; an outage and a bug may pass."""
     assert is_permanent(InvalidInputError("X", "x"))
+    assert is_permanent(UnmetError("X", "x"))
+    assert is_permanent(NotFoundError("X", "x"))
     assert not is_permanent(UnavailableError("X", "x"))
     assert not is_permanent(RuntimeError("x"))
+    # a refused sign-in to the database, or a failure it has no name for
+    assert not is_permanent(MisconfiguredError("X", "x"))
+    assert not is_permanent(ApplianceError("X", "x"))
+    assert not is_permanent(ConflictError("X", "x"))
