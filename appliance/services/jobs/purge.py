@@ -39,6 +39,8 @@ KEPT_DAYS: Final[dict[Waste, int]] = {
 AUDIT_SECONDS_MIN: Final = 86400.0
 PAGES_MAX: Final = 1000
 PROJECTS_MAX: Final = 100
+REST_SECONDS_MAX: Final = 7200
+"""How long PostgreSQL waits while the event store deletes one project."""
 
 Delete = Callable[[Transaction], Awaitable[int]]
 
@@ -88,7 +90,9 @@ async def _purge_project(desk: Desk, project: DeletedProject, before: datetime) 
     log = AuditLog(desk.clock, desk.ids)
     await desk.lead.require()
     async with desk.stores.postgres.transaction() as transaction:
-        if not await lock_deleted_project(transaction, project.id, before=before):
+        if not await lock_deleted_project(
+            transaction, project.id, before=before, rest_seconds_max=REST_SECONDS_MAX
+        ):
             return 0
         await drop_project_rows(desk.stores.clickhouse, project.id)
         await desk.lead.bind(transaction)

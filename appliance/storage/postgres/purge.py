@@ -77,6 +77,7 @@ DELETE FROM audit_entries WHERE id IN (
 _DELETED_PROJECTS: Final = """
 SELECT id, org_id, display_name FROM projects WHERE delete_time < $1 ORDER BY delete_time LIMIT $2
 """
+_ALLOW_REST: Final = "SELECT set_config('idle_in_transaction_session_timeout', $1, true)"
 _LOCK_DELETED: Final = "SELECT 1 FROM projects WHERE id = $1 AND delete_time < $2 FOR UPDATE"
 _DELETE_PROJECT: Final = "DELETE FROM projects WHERE id = $1"
 _RETENTIONS: Final = """
@@ -133,9 +134,13 @@ async def list_deleted_projects(
 
 
 async def lock_deleted_project(
-    transaction: Transaction, project_id: str, *, before: datetime
+    transaction: Transaction, project_id: str, *, before: datetime, rest_seconds_max: int
 ) -> bool:
-    """Keep a deleted project from being restored; False when it was already."""
+    """Keep a deleted project from being restored; False when it was already.
+
+    The transaction may rest so long while other stores work.
+    """
+    await transaction.execute(_ALLOW_REST, f"{rest_seconds_max}s")
     return await transaction.row(_LOCK_DELETED, project_id, before) is not None
 
 
