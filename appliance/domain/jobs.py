@@ -4,10 +4,16 @@ Invariant: plain values. Filled by `services/jobs/requests.py`, printed by `cli/
 """
 
 from datetime import datetime
+from typing import Final
 
 from msgspec import Struct
 
 from appliance.domain.schedule import Outcome
+
+
+REMINDERS: Final = "reminders"
+ALL_WELL: Final = "backups and certificate are well"
+"""What the job `reminders` says when there is nothing to remind of."""
 
 
 class JobRun(Struct, frozen=True, kw_only=True):
@@ -57,11 +63,16 @@ def describe_leader(report: JobsReport) -> str:
 
 
 def describe_jobs(report: JobsReport) -> str:
-    """The jobs in the few lines that `status` has for them: the leader, and what failed."""
+    """The jobs in the few lines `status` has for them: who leads, what failed, what is to do."""
     lines = [f"jobs: {describe_leader(report)}"]
-    lines.extend(
-        f"job {one.name} failed at {one.last.started_at:%Y-%m-%d %H:%M} UTC: {one.last.detail}"
-        for one in report.jobs
-        if one.last is not None and one.last.outcome is Outcome.FAILED
-    )
+    for one in report.jobs:
+        last = one.last
+        if last is None:
+            continue
+        if last.outcome is Outcome.FAILED:
+            lines.append(
+                f"job {one.name} failed at {last.started_at:%Y-%m-%d %H:%M} UTC: {last.detail}"
+            )
+        elif one.name == REMINDERS and last.outcome is Outcome.OK and last.detail != ALL_WELL:
+            lines.append(f"to do: {last.detail}")
     return "\n".join(lines)

@@ -7,6 +7,7 @@ their runs are recorded under them.
 from datetime import time, timedelta
 from typing import Final
 
+from appliance.domain.jobs import REMINDERS
 from appliance.domain.schedule import Daily, Every, Schedule, Weekly
 from appliance.services.jobs.desk import Job
 from appliance.services.jobs.erasures import repeat_stuck_erasures
@@ -49,7 +50,7 @@ JOBS: Final = (
         work=send_weekly_reports,
     ),
     Job(
-        name="reminders",
+        name=REMINDERS,
         purpose="Remind of missing backups and an expiring certificate.",
         schedule=Daily(time(8)),
         seconds_max=300.0,

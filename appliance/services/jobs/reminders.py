@@ -8,6 +8,7 @@ from datetime import timedelta
 from html import escape
 from typing import Final
 
+from appliance.domain.jobs import ALL_WELL
 from appliance.domain.mail.letters import PRODUCT, Letter
 from appliance.domain.schedule import Outcome
 from appliance.services.jobs.desk import Desk, Reminder
@@ -23,7 +24,7 @@ async def remind_operator(desk: Desk) -> str:
     """Look at backups and certificate; mail what is wrong."""
     found = await desk.look_around()
     if not found:
-        return "backups and certificate are well"
+        return ALL_WELL
     mailed = 0
     if await desk.mailer.is_ready():
         last = await load_last_runs(desk.stores.postgres, [run_name(one) for one in found])
