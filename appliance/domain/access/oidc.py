@@ -128,7 +128,7 @@ def claim_at(claims: Mapping[str, object], path: str) -> object:
     for name in path.split("."):
         if not isinstance(found, dict):
             return None
-        found = cast("dict[str, object]", found).get(name)
+        found = found.get(name)
     return found
 
 
