@@ -17,7 +17,8 @@ from appliance.supervisor.lines import LineParser, parse_structured
 Action = Callable[[], Awaitable[None]]
 """An asynchronous step that raises ApplianceError, OSError or TimeoutError when it fails."""
 
-READY_SECONDS_MAX: Final = 60.0
+READY_SECONDS_MAX: Final = 300.0
+"""Loading our own program takes a second, on a slow disk or processor minutes."""
 HANG_SECONDS_MAX: Final = 120.0
 WATCH_SECONDS: Final = 5.0
 
