@@ -16,7 +16,7 @@ import httpx
 import pytest
 
 from appliance.api.app import create_app
-from appliance.base.ids import random_token
+from appliance.base.ids import IdMaker, random_token
 from appliance.config.model import Settings
 from appliance.config.oidc import OidcProviderSettings, OidcSettings
 from appliance.config.secrets import Secret
@@ -24,6 +24,7 @@ from appliance.gen.public.auth.v1.auth_pb import (
     CompleteMagicLinkRequest,
     CompleteOIDCSignInRequest,
 )
+from appliance.services.oidc.linking import Linking
 from appliance.services.oidc.provider import Passage, challenge
 from appliance.services.oidc.service import GOOGLE_ISSUER, OidcService
 from tests.support.clocks import FixedClock
@@ -196,17 +197,17 @@ def with_providers(
     stack: ControlStack, *providers: OidcProviderSettings, **google: str
 ) -> OidcService:
     """The service of a running application for other providers."""
-    control = stack.services.control
+    control, ids = stack.services.control, IdMaker(stack.clock)
     return OidcService(
         stack.database,
         OidcSettings(providers=providers),
         google_client_id=google.get("client_id", ""),
         google_issuer=google.get("issuer", GOOGLE_ISSUER),
         links=control.links,
-        linking=control.oidc._linking,
+        linking=Linking(control.provisioning, clock=stack.clock, ids=ids, audit=control.audit),
         sessions=control.sessions,
         clock=stack.clock,
-        ids=stack._ids,
+        ids=ids,
     )
 
 

@@ -124,12 +124,11 @@ def claim_at(claims: Mapping[str, object], path: str) -> object:
     """
     if path in claims:
         return claims[path]
-    found: object = dict(claims)
-    for name in path.split("."):
-        if not isinstance(found, dict):
-            return None
-        found = found.get(name)
-    return found
+    head, _, rest = path.partition(".")
+    found = claims.get(head)
+    if not rest:
+        return found
+    return claim_at(cast("dict[str, object]", found), rest) if isinstance(found, dict) else None
 
 
 def _audience(claims: Mapping[str, object], expected: Expectation) -> Rejection | None:
