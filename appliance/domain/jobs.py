@@ -10,7 +10,6 @@ from msgspec import Struct
 
 from appliance.domain.schedule import Outcome
 
-
 REMINDERS: Final = "reminders"
 ALL_WELL: Final = "backups and certificate are well"
 """What the job `reminders` says when there is nothing to remind of."""
