@@ -34,7 +34,8 @@ WHERE u.events < excluded.events
 """
 _METERED: Final = """
 INSERT INTO usage_meter (meter_time) VALUES ($1)
-ON CONFLICT (single) DO UPDATE SET meter_time = GREATEST(usage_meter.meter_time, excluded.meter_time)
+ON CONFLICT (single) DO UPDATE
+SET meter_time = GREATEST(usage_meter.meter_time, excluded.meter_time)
 """
 _METER_TIME: Final = "SELECT meter_time FROM usage_meter"
 _TOTAL: Final = """
