@@ -11,7 +11,6 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any, Final, TypeVar
 
-import asyncpg
 import msgspec
 import pyqwest
 from connectrpc.codec import proto_binary_codec, proto_json_codec
@@ -38,6 +37,7 @@ from appliance.gen.public.auth.v1.auth_connect import AuthServiceClient
 from appliance.gen.shared.insights.v1.insights_connect import InsightsServiceClient
 from appliance.services.wiring import Services
 from appliance.storage.migrate import migrate_nats, migrate_postgres
+from appliance.storage.postgres.pool import Postgres
 from tests.support.clocks import FixedClock
 
 _Detail = TypeVar("_Detail", ErrorInfo, ResourceInfo, BadRequest)
@@ -91,7 +91,7 @@ class ControlStack:
     def __init__(self, services: Services, settings: Settings, clock: FixedClock) -> None:
         self.services = services
         self.clock = clock
-        self.database = services._postgres
+        self.database = services.stores.postgres
         self._ids = IdMaker(clock)
         self._http = pyqwest.Client(
             ASGITransport(create_app(services, settings, clock=clock), client=(ADDRESS, 4711))
@@ -215,8 +215,8 @@ async def own_schema(found: Endpoints) -> AsyncGenerator[Endpoints]:
     """The endpoints with a PostgreSQL schema nobody else uses."""
     name = f"t{uuid.uuid4().hex[:12]}"
     url = found.postgres.url.reveal()
-    admin = await asyncpg.connect(url)
-    await admin.execute(f'CREATE SCHEMA "{name}"')
+    admin = Postgres(found.postgres)
+    await admin.execute(f'CREATE SCHEMA "{name}"')  # type: ignore[arg-type] a name of ours
     try:
         yield msgspec.structs.replace(
             found,
@@ -225,7 +225,7 @@ async def own_schema(found: Endpoints) -> AsyncGenerator[Endpoints]:
             ),
         )
     finally:
-        await admin.execute(f'DROP SCHEMA "{name}" CASCADE')
+        await admin.execute(f'DROP SCHEMA "{name}" CASCADE')  # type: ignore[arg-type] a name of ours
         await admin.close()
 
 

@@ -137,7 +137,7 @@ def render_table(met: Collection[str]) -> list[str]:
     for each in sorted(met):
         case, _, form = each.rpartition(" ")
         forms[case].append(form)
-    lines = []
+    lines: list[str] = []
     for case, found in sorted(forms.items()):
         path, _, answer = case.partition(" ")
         star = " " if case in documented else "*"

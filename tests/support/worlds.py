@@ -49,7 +49,7 @@ class Worlds:
         self.others = others
         self._client = httpx.AsyncClient(
             transport=httpx.ASGITransport(
-                create_app(control.services, Settings(), clock=control.clock),
+                create_app(control.services, Settings(), clock=control.clock),  # type: ignore[arg-type] ASGI, spelt by another library
                 client=(ADDRESS, 4711),
             ),
             base_url="http://pug.test",
