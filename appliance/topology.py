@@ -115,46 +115,34 @@ def processes(
         oom_score_adjust=OOM_SCORE_ADJUST,
         version=RELEASE,
     )
-    events = ProcessSpec(
-        name="events",
-        argv=self_argv("worker", "events"),
-        environment=ours,
-        needs=("nats-migrate", "clickhouse-migrate"),
-        own=True,
-        announces=True,
-        stop=(StopStep(signal=signal.SIGTERM, budget_seconds=20.0),),
-        quarantine=True,
-        oom_score_adjust=OOM_SCORE_ADJUST,
-        version=RELEASE,
-    )
-    scheduler = ProcessSpec(
-        name="scheduler",
-        argv=self_argv("worker", "scheduler"),
-        environment=ours,
-        needs=migrated,
-        own=True,
-        announces=True,
-        stop=(StopStep(signal=signal.SIGTERM, budget_seconds=15.0),),
-        quarantine=True,
-        oom_score_adjust=OOM_SCORE_ADJUST,
-        version=RELEASE,
-    )
-    email = ProcessSpec(
-        name="email",
-        argv=self_argv("worker", "email"),
-        environment=ours,
-        needs=("postgres-migrate", "nats-migrate"),
-        own=True,
-        announces=True,
+    workers = (
+        _worker("events", ours, needs=("nats-migrate", "clickhouse-migrate"), stop_seconds=20.0),
         # A mail under way gets its time; a job that is cut off comes again.
-        stop=(StopStep(signal=signal.SIGTERM, budget_seconds=10.0),),
-        quarantine=True,
-        version=RELEASE,
+        _worker("email", ours, needs=("postgres-migrate", "nats-migrate"), stop_seconds=10.0),
+        _worker("scheduler", ours, needs=migrated, stop_seconds=15.0),
     )
     engines = engine_specs(place, environment=ours)
     if place.settings.installed:
         engines = tuple(map(asked, engines))
-    return (*engines, *migrations, api, events, email, scheduler)
+    return (*engines, *migrations, api, *workers)
+
+
+def _worker(
+    name: str, environment: dict[str, str], *, needs: tuple[str, ...], stop_seconds: float
+) -> ProcessSpec:
+    """A process beside the API; one that keeps failing is set aside and takes nobody along."""
+    return ProcessSpec(
+        name=name,
+        argv=self_argv("worker", name),
+        environment=environment,
+        needs=needs,
+        own=True,
+        announces=True,
+        stop=(StopStep(signal=signal.SIGTERM, budget_seconds=stop_seconds),),
+        quarantine=True,
+        oom_score_adjust=OOM_SCORE_ADJUST,
+        version=RELEASE,
+    )
 
 
 async def _check_api(place: Place) -> None:
