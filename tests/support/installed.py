@@ -27,14 +27,15 @@ REPOSITORY: Final = Path(__file__).parents[2]
 class Installed:
     """The installed product in one guest, or in a machine with a clock and a pace of its own.
 
-    `patience` is how many times longer than usual everything may take, `around` how far from now
-    events are asked for.
+    `patience` is how many times longer than usual everything may take; asking a slow machine all
+    the time would keep it from its work. `around` is how far from now events are asked for.
     """
 
     def __init__(self, guest: Guest | Machine, *, port: int = 8080, patience: float = 1) -> None:
         self.guest = guest
         self.around = timedelta(days=3)
         self._patience = patience
+        self._pause = 0.05 if patience == 1 else 5.0
         self.url = f"http://127.0.0.1:{port}"
         self.project_id = ""
         self.public_key = ""
@@ -104,7 +105,8 @@ class Installed:
                 return total if total >= count else None
 
             what = f"{kind} at {count} ({'raw' if raw else 'roll-up'})"
-            assert until(reached, what=what, seconds=VISIBLE_SECONDS_MAX * self._patience) == count
+            limit = VISIBLE_SECONDS_MAX * self._patience
+            assert until(reached, what=what, seconds=limit, pause=self._pause) == count
 
     def is_answering(self) -> bool:
         """Whether the public port says that everything is ready."""
@@ -118,7 +120,12 @@ class Installed:
     def wait_answering(self, *, seconds: float = 60) -> None:
         """Wait until the public port says that everything is ready."""
         limit = seconds * self._patience
-        until(lambda: self.is_answering() or None, what="readiness", seconds=limit)
+        until(
+            lambda: self.is_answering() or None,
+            what="readiness",
+            seconds=limit,
+            pause=self._pause,
+        )
 
     def _curl(self, path: str, body: Json, key: str) -> tuple[int, str]:
         self.guest.write("/root/request.json", json.dumps(body))

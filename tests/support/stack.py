@@ -46,12 +46,14 @@ def pug(*arguments: str, data_dir: Path | None = None) -> subprocess.CompletedPr
     )
 
 
-def until(question: Callable[[], Answer | None], *, what: str, seconds: float) -> Answer:
+def until(
+    question: Callable[[], Answer | None], *, what: str, seconds: float, pause: float = 0.05
+) -> Answer:
     """Ask until there is an answer other than None; fail naming `what` when the time is over."""
     end = monotonic() + seconds
     while (answer := question()) is None:
         assert monotonic() < end, f"{what}: not within {seconds} s"
-        sleep(0.05)
+        sleep(pause)
     return answer
 
 
