@@ -80,10 +80,14 @@ class Desk(Struct, frozen=True, kw_only=True):
 
 
 class Job(Struct, frozen=True, kw_only=True):
-    """A job: when it is due, how long it may take, what it does."""
+    """A job: when it is due, how long it may take, what it does.
+
+    One that `ages_away` takes away what is old by the clock, for good.
+    """
 
     name: str
     purpose: str
     schedule: Schedule
     seconds_max: float
     work: Callable[[Desk], Awaitable[str]]
+    ages_away: bool = False

@@ -62,6 +62,7 @@ JOBS: Final = (
         schedule=Daily(time(3, 30)),
         seconds_max=7200.0,
         work=enforce_retention,
+        ages_away=True,
     ),
     Job(
         name="purge-projects",
@@ -69,6 +70,7 @@ JOBS: Final = (
         schedule=Daily(time(4, 30)),
         seconds_max=7200.0,
         work=purge_projects,
+        ages_away=True,
     ),
     Job(
         name="purge-audit",
@@ -76,6 +78,7 @@ JOBS: Final = (
         schedule=Daily(time(5)),
         seconds_max=1800.0,
         work=purge_audit_log,
+        ages_away=True,
     ),
 )
 """In the order in which they run when several are due."""

@@ -6,15 +6,15 @@ running. Growth is bounded: the newest `RUNS_KEPT` runs of a job stay.
 """
 
 import asyncio
-from collections.abc import Sequence
-from datetime import datetime
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
 from typing import Final
 
 import structlog
 
 from appliance.base.errors import ApplianceError
 from appliance.base.tasks import finish
-from appliance.domain.schedule import Outcome, PlannedRun, newest_due, plan_run
+from appliance.domain.schedule import LastRun, Outcome, PlannedRun, newest_due, plan_run
 from appliance.services.jobs.desk import Desk, Job
 from appliance.storage.postgres.jobs import (
     LEASE_LOST,
@@ -26,6 +26,12 @@ from appliance.storage.postgres.jobs import (
 
 RUNS_KEPT: Final = 50
 RECORD_SECONDS_MAX: Final = 10.0
+SILENCE_MAX: Final = timedelta(days=7)
+"""A longer one was a machine that was off, or a clock that is wrong: nobody can tell at once."""
+_LEFT_ALONE: Final = (
+    "left everything alone: by the clock no job ran for {} days; "
+    "if the clock is right, the next run takes away what is due"
+)
 STOPPED: Final = "stopped before it was done"
 
 _LOG: Final = structlog.stdlib.get_logger()
@@ -46,11 +52,12 @@ class JobRunner:
     async def run_due(self) -> int:
         """Run every job that is due; how many ran."""
         last = await load_last_runs(self._desk.stores.postgres, [job.name for job in self._jobs])
+        silence = find_silence(last.values(), self._desk.clock.now())
         count = 0
         for job in self._jobs:
             planned = plan_run(job.schedule, last.get(job.name), self._desk.clock.now())
             if planned is not None:
-                await self._run(job, planned)
+                await self._run(job, planned, silence=silence)
                 count += 1
         return count
 
@@ -62,7 +69,9 @@ class JobRunner:
         due = newest_due(job.schedule, self._desk.clock.now())
         return await self._run(job, PlannedRun(due_at=due))
 
-    async def _run(self, job: Job, planned: PlannedRun) -> Outcome:
+    async def _run(
+        self, job: Job, planned: PlannedRun, *, silence: timedelta | None = None
+    ) -> Outcome:
         desk = self._desk
         started_at = desk.clock.now()
         began = desk.clock.monotonic_seconds()
@@ -76,7 +85,10 @@ class JobRunner:
             )
         outcome, detail = Outcome.FAILED, STOPPED
         try:
-            outcome, detail = await self._work(job)
+            if silence is not None and job.ages_away:
+                outcome, detail = Outcome.OK, _LEFT_ALONE.format(silence.days)
+            else:
+                outcome, detail = await self._work(job)
         finally:
             if planned.missed and outcome is Outcome.OK:
                 detail = f"{detail}; made up for {planned.missed} missed runs"
@@ -119,3 +131,11 @@ class JobRunner:
         except Exception as error:  # noqa: BLE001 a bug in one job must not keep the others from running
             _LOG.exception("job_broken", job=job.name)
             return Outcome.FAILED, f"bug: {type(error).__name__}"
+
+
+def find_silence(last: Iterable[LastRun], now: datetime) -> timedelta | None:
+    """How long no job ended, when that is longer than machines are left alone; else None."""
+    newest = max((run.ended_at for run in last if run.ended_at is not None), default=None)
+    if newest is None or now - newest <= SILENCE_MAX:
+        return None
+    return now - newest

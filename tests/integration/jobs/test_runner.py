@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
+import msgspec
 import pytest
 
 from appliance.base.errors import ConflictError, UnavailableError
@@ -154,3 +155,37 @@ async def test_record_is_bounded(stage: JobStage) -> None:
     assert len(runs) == RUNS_KEPT
     assert runs[0].detail == f"run {RUNS_KEPT + 5}"
     assert await runner.run_now("unknown") is None
+
+
+async def test_a_clock_that_leapt_takes_nothing_away(stage: JobStage) -> None:
+    """Seven years later by the clock: what ages is left alone once, the rest runs."""
+    ageing, other = Work(), Work()
+    jobs = [
+        msgspec.structs.replace(job(ageing, "ageing"), ages_away=True),
+        job(other, "other"),
+    ]
+    runner = JobRunner(stage.desk(await stage.leading()), jobs)
+    await runner.run_due()
+    stage.clock.advance(7 * 365 * 24 * HOUR)
+    runner = JobRunner(stage.desk(await stage.leading("b")), jobs)
+    assert await runner.run_due() == 2
+    assert (ageing.runs, other.runs) == (1, 2)
+    [run, _] = await list_runs(stage.database, "ageing", limit=5)
+    assert run.outcome is Outcome.OK
+    assert "by the clock no job ran for 2555 days" in run.detail
+    stage.clock.advance(HOUR)
+    runner = JobRunner(stage.desk(await stage.leading("c")), jobs)
+    assert await runner.run_due() == 2
+    assert (ageing.runs, other.runs) == (2, 3)
+
+
+async def test_a_week_off_is_no_leap(stage: JobStage) -> None:
+    """The control arm: what was due while the machine was off is done at once."""
+    ageing = Work()
+    jobs = [msgspec.structs.replace(job(ageing, "ageing"), ages_away=True)]
+    runner = JobRunner(stage.desk(await stage.leading()), jobs)
+    await runner.run_due()
+    stage.clock.advance(7 * 24 * HOUR)
+    runner = JobRunner(stage.desk(await stage.leading("b")), jobs)
+    assert await runner.run_due() == 1
+    assert ageing.runs == 2
