@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -77,7 +78,7 @@ def test_a_healthy_stack_has_nothing_but_notes(stack: Stack) -> None:
 def test_people_read_it_too(stack: Stack) -> None:
     told = pug("doctor", "-v", data_dir=stack.data_dir)
     assert told.returncode == 0
-    assert "all 8 components are ready" in told.stdout
+    assert re.search(r"all \d+ components are ready", told.stdout)
     assert "0 failed" in told.stdout
     short = pug("doctor", "--only", "queue", data_dir=stack.data_dir)
     assert short.stdout.splitlines()[-1] == "0 failed, 0 warnings, 0 notes, 6 ok (-v shows them)"
@@ -232,12 +233,12 @@ def test_events_do_not_leave_in_a_support_bundle(stack: Stack, tmp_path: Path) -
         assert secret not in content
 
 
-def test_a_stopped_appliance_is_still_looked_at(stack: Stack, tmp_path: Path) -> None:
-    """The last test of the module: it ends the stack."""
-    pug("stop", data_dir=stack.data_dir)
-    status, found = ask(stack.data_dir)
-    assert status == 1
-    assert set(found) == {"running"}
-    (stack.data_dir / "secrets" / "nats-password").rename(tmp_path / "away")
-    told = expect(stack, "secrets-present")
-    assert "nats-password is missing" in told
+def test_a_stopped_appliance_is_still_looked_at(tmp_path: Path) -> None:
+    with running_stack(tmp_path / "stack") as own:
+        pug("stop", data_dir=own.data_dir)
+        status, found = ask(own.data_dir)
+        assert status == 1
+        assert set(found) == {"running"}
+        (own.data_dir / "secrets" / "nats-password").rename(tmp_path / "away")
+        told = expect(own, "secrets-present")
+        assert "nats-password is missing" in told
