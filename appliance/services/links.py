@@ -36,7 +36,7 @@ def dashboard_base_url(settings: Settings) -> str:
     if host in _ANY_ADDRESS:
         host = socket.gethostname() or "localhost"
     shown = f"[{host}]" if ":" in host else host
-    port = settings.api.port or load_ports(settings).api
+    port = load_ports(settings).api
     try:
         scheme = "https" if find_tls(settings) is not None else "http"
     except ApplianceError:
