@@ -64,7 +64,7 @@ class Answering:
         self._send(body)
         self._complete()
 
-    def stream(self, production: Production, *, output: str, watch: Callable[[], None]) -> None:
+    def stream(self, production: Production, *, output: str, watch: Callable[[], object]) -> None:
         """Send what a statement writes while it runs; raises EngineError before the first byte."""
         pieces = self._pieces(production, watch)
         assert self._request is not None
@@ -107,7 +107,7 @@ class Answering:
         while piece := source.read(PIPE_BYTES):
             self._send(piece)
 
-    def _pieces(self, production: Production, watch: Callable[[], None]) -> Iterator[bytes]:
+    def _pieces(self, production: Production, watch: Callable[[], object]) -> Iterator[bytes]:
         """What the statement writes; an empty piece: the first bytes waited long enough."""
         poll = select.poll()
         poll.register(production.descriptor, select.POLLIN)

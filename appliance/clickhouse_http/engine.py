@@ -160,11 +160,12 @@ class Engine:
         except RuntimeError as error:
             raise parse_engine_error(str(error)) from error
 
-    def kill(self, mark: str) -> None:
-        """Ask the query that carries `mark` to end; returns at once."""
+    def kill(self, mark: str) -> bool:
+        """Ask the query that carries `mark` to end; tells at once whether there was one."""
         condition = f"Settings['{MARK_SETTING}'] = {quote(mark)}"
         with self._control_lock:
-            self._control.run(f"KILL QUERY WHERE {condition} ASYNC".encode())
+            found = self._control.run(f"KILL QUERY WHERE {condition} ASYNC".encode())
+        return bool(found.body)
 
     def close(self) -> None:
         """Close chDB and let another engine have the directory."""

@@ -139,7 +139,7 @@ def create_tables(
             f"INSERT INTO {name}",
             iter(partial(upload.rows.read, PIECE_BYTES), b""),
             rows_format=rows_format,
-            kill=_nothing,
+            kill=_kept_nowhere,
         )
         upload.rows.close()
 
@@ -151,8 +151,9 @@ def drop_tables(connection: Connection, uploads: list[Upload]) -> None:
         connection.run(f"DROP TEMPORARY TABLE IF EXISTS {quote_name(upload.name)}".encode())
 
 
-def _nothing() -> None:
-    """An upload is here already, so it always comes whole."""
+def _kept_nowhere() -> bool:
+    """Half an upload needs no kill: the failure ends the connection and its temporary tables."""
+    return True
 
 
 def _split(types: str) -> list[str]:

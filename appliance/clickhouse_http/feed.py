@@ -8,10 +8,13 @@ chDB's own insert stream, because that reports success for rows it could not wri
 import os
 import threading
 from collections.abc import Callable, Iterator
+from typing import Final
 
 from appliance.clickhouse_http.engine import Answer, Connection
 from appliance.clickhouse_http.errors import Codes, EngineError
 from appliance.clickhouse_http.statement import insert_from_file
+
+_KILL_AGAIN_SECONDS: Final = 0.01
 
 
 def insert_rows(
@@ -20,9 +23,10 @@ def insert_rows(
     rows: Iterator[bytes],
     *,
     rows_format: str,
-    kill: Callable[[], None],
+    kill: Callable[[], bool],
 ) -> Answer:
-    """Run an INSERT whose rows come as bytes; `kill` ends it when they do not come whole.
+    """Run an INSERT whose rows come as bytes; `kill` ends it when they do not come whole
+    and tells whether it found it.
 
     Raises EngineError, also when the rows were read and could not be written.
     """
@@ -36,7 +40,7 @@ def insert_rows(
 class Feed:
     """The rows of one statement on their way into a pipe."""
 
-    def __init__(self, rows: Iterator[bytes], kill: Callable[[], None]) -> None:
+    def __init__(self, rows: Iterator[bytes], kill: Callable[[], bool]) -> None:
         self._rows = rows
         self._kill = kill
         self.descriptor, self._sink = os.pipe2(os.O_CLOEXEC)
@@ -53,7 +57,7 @@ class Feed:
         except BrokenPipeError:
             pass  # the statement has ended early; its own outcome says why
         except BaseException:
-            self._kill()
+            self._end(thread)
             raise
         finally:
             os.close(self._sink)
@@ -61,6 +65,17 @@ class Feed:
         if isinstance(self._outcome, Answer):
             return self._outcome
         raise self._outcome or EngineError(Codes.UNKNOWN, "the statement has no outcome")
+
+    def _end(self, thread: threading.Thread) -> None:
+        """Kill the statement for certain: one that is only about to begin is not found yet."""
+        while thread.is_alive() and not self._killed():
+            thread.join(_KILL_AGAIN_SECONDS)
+
+    def _killed(self) -> bool:
+        try:
+            return self._kill()
+        except EngineError:
+            return False
 
     def _pump(self) -> None:
         for piece in self._rows:
