@@ -57,7 +57,7 @@ async def test_nats_twice_and_at_the_same_time(endpoints: Endpoints) -> None:
 
 async def test_clickhouse_run_killed_in_the_middle(endpoints: Endpoints) -> None:
     """Half a file applied and the lock left behind: the next run ends right."""
-    await migrate("clickhouse", endpoints)
+    latest = (await migrate("clickhouse", endpoints)).version
     store = ClickHouse(endpoints.clickhouse)
     try:
         whole = await tables(store)
@@ -69,7 +69,7 @@ async def test_clickhouse_run_killed_in_the_middle(endpoints: Endpoints) -> None
         )
         await store.command("CREATE TABLE schema_lock (holder String) ENGINE = Null")
         report = await migrate("clickhouse", endpoints)
-        assert len(report.applied) == 2
+        assert len(report.applied) == latest - 4
         assert await tables(store) == whole
     finally:
         await store.close()
