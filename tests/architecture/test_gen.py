@@ -31,12 +31,22 @@ SCALARS = {
     13: "uint32",
 }
 LABEL_REPEATED = 3
+OUR_FIELDS = {
+    ("sdk.profiles.v1", "ProfileIdentifyMessage"): {"name": "accept_micros", "num": 6},
+    ("workers.profiles.v1", "ProfileAliasMessage"): {"name": "version", "num": 5},
+    ("workers.profiles.v1", "ProfileUpsertMessage"): {"name": "version", "num": 8},
+}
+"""What our own workers say to each other beyond the contract; no client sees these messages."""
 
 
 @pytest.fixture(scope="module")
 def wire() -> Json:
-    """The contract with the additions of the newer public client."""
-    return with_additions(json.loads((ROOT / "tests/contract/wire.json").read_text()))
+    """The contract with the additions of the newer public client, and ours."""
+    wire = with_additions(json.loads((ROOT / "tests/contract/wire.json").read_text()))
+    for (package, message), field in OUR_FIELDS.items():
+        fields = wire["packages"][package]["messages"][message]["fields"]
+        fields.append({**field, "type": "int64", "card": "singular"})
+    return wire
 
 
 @pytest.fixture(scope="module")

@@ -13,9 +13,11 @@ from typing import Literal, TYPE_CHECKING, TypeAlias
 
 from protobuf import Message
 from protobuf._codegen import file_desc
+from protobuf.wkt.google.protobuf import duration_pb
 
 if TYPE_CHECKING:
     from protobuf import DescFile
+    from protobuf.wkt.google.protobuf.duration_pb import Duration
 
 
 _ErrorInfoFields: TypeAlias = Literal["reason", "domain", "metadata"]
@@ -208,16 +210,115 @@ class BadRequest(Message[_BadRequestFields]):
             field: str
             description: str
 
+_QuotaFailureFields: TypeAlias = Literal["violations"]
+
+class QuotaFailure(Message[_QuotaFailureFields]):
+    """
+    Which limit was met, and whose it is.
+
+    ```proto
+    message google.rpc.QuotaFailure
+    ```
+
+    Attributes:
+        violations:
+            ```proto
+            repeated google.rpc.QuotaFailure.Violation violations = 1;
+            ```
+    """
+
+    __slots__ = ("violations",)
+
+    if TYPE_CHECKING:
+
+        def __init__(
+            self,
+            *,
+            violations: list[QuotaFailure.Violation] | None = None,
+        ) -> None:
+            pass
+
+        violations: list[QuotaFailure.Violation]
+
+    _ViolationFields: TypeAlias = Literal["subject", "description"]
+
+    class Violation(Message[_ViolationFields]):
+        """
+        ```proto
+        message google.rpc.QuotaFailure.Violation
+        ```
+
+        Attributes:
+            subject:
+                ```proto
+                string subject = 1;
+                ```
+            description:
+                ```proto
+                string description = 2;
+                ```
+        """
+
+        __slots__ = ("subject", "description")
+
+        if TYPE_CHECKING:
+
+            def __init__(
+                self,
+                *,
+                subject: str = "",
+                description: str = "",
+            ) -> None:
+                pass
+
+            subject: str
+            description: str
+
+_RetryInfoFields: TypeAlias = Literal["retry_delay"]
+
+class RetryInfo(Message[_RetryInfoFields]):
+    """
+    When trying again may help.
+
+    ```proto
+    message google.rpc.RetryInfo
+    ```
+
+    Attributes:
+        retry_delay:
+            ```proto
+            optional google.protobuf.Duration retry_delay = 1;
+            ```
+    """
+
+    __slots__ = ("retry_delay",)
+
+    if TYPE_CHECKING:
+
+        def __init__(
+            self,
+            *,
+            retry_delay: Duration | None = None,
+        ) -> None:
+            pass
+
+        retry_delay: Duration | None
+
 
 _DESC = file_desc(
-    b'\n\x1egoogle/rpc/error_details.proto\x12\ngoogle.rpc"\xb9\x01\n\tErrorInfo\x12\x16\n\x06reason\x18\x01 \x01(\tR\x06reason\x12\x16\n\x06domain\x18\x02 \x01(\tR\x06domain\x12?\n\x08metadata\x18\x03 \x03(\x0b2#.google.rpc.ErrorInfo.MetadataEntryR\x08metadata\x1a;\n\rMetadataEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value:\x028\x01"O\n\x0bRequestInfo\x12\x1d\n\nrequest_id\x18\x01 \x01(\tR\trequestId\x12!\n\x0cserving_data\x18\x02 \x01(\tR\x0bservingData"\x90\x01\n\x0cResourceInfo\x12#\n\rresource_type\x18\x01 \x01(\tR\x0cresourceType\x12#\n\rresource_name\x18\x02 \x01(\tR\x0cresourceName\x12\x14\n\x05owner\x18\x03 \x01(\tR\x05owner\x12 \n\x0bdescription\x18\x04 \x01(\tR\x0bdescription"\xa8\x01\n\nBadRequest\x12P\n\x10field_violations\x18\x01 \x03(\x0b2%.google.rpc.BadRequest.FieldViolationR\x0ffieldViolations\x1aH\n\x0eFieldViolation\x12\x14\n\x05field\x18\x01 \x01(\tR\x05field\x12 \n\x0bdescription\x18\x02 \x01(\tR\x0bdescriptionb\x06proto3',
-    [],
+    b'\n\x1egoogle/rpc/error_details.proto\x12\ngoogle.rpc\x1a\x1egoogle/protobuf/duration.proto"\xb9\x01\n\tErrorInfo\x12\x16\n\x06reason\x18\x01 \x01(\tR\x06reason\x12\x16\n\x06domain\x18\x02 \x01(\tR\x06domain\x12?\n\x08metadata\x18\x03 \x03(\x0b2#.google.rpc.ErrorInfo.MetadataEntryR\x08metadata\x1a;\n\rMetadataEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value:\x028\x01"O\n\x0bRequestInfo\x12\x1d\n\nrequest_id\x18\x01 \x01(\tR\trequestId\x12!\n\x0cserving_data\x18\x02 \x01(\tR\x0bservingData"\x90\x01\n\x0cResourceInfo\x12#\n\rresource_type\x18\x01 \x01(\tR\x0cresourceType\x12#\n\rresource_name\x18\x02 \x01(\tR\x0cresourceName\x12\x14\n\x05owner\x18\x03 \x01(\tR\x05owner\x12 \n\x0bdescription\x18\x04 \x01(\tR\x0bdescription"\xa8\x01\n\nBadRequest\x12P\n\x10field_violations\x18\x01 \x03(\x0b2%.google.rpc.BadRequest.FieldViolationR\x0ffieldViolations\x1aH\n\x0eFieldViolation\x12\x14\n\x05field\x18\x01 \x01(\tR\x05field\x12 \n\x0bdescription\x18\x02 \x01(\tR\x0bdescription"\x9b\x01\n\x0cQuotaFailure\x12B\n\nviolations\x18\x01 \x03(\x0b2".google.rpc.QuotaFailure.ViolationR\nviolations\x1aG\n\tViolation\x12\x18\n\x07subject\x18\x01 \x01(\tR\x07subject\x12 \n\x0bdescription\x18\x02 \x01(\tR\x0bdescription"G\n\tRetryInfo\x12:\n\x0bretry_delay\x18\x01 \x01(\x0b2\x19.google.protobuf.DurationR\nretryDelayb\x06proto3',
+    [
+        duration_pb.desc(),
+    ],
     {
         "ErrorInfo": ErrorInfo,
         "RequestInfo": RequestInfo,
         "ResourceInfo": ResourceInfo,
         "BadRequest": BadRequest,
         "BadRequest.FieldViolation": BadRequest.FieldViolation,
+        "QuotaFailure": QuotaFailure,
+        "QuotaFailure.Violation": QuotaFailure.Violation,
+        "RetryInfo": RetryInfo,
     },
 )
 

@@ -85,7 +85,7 @@ class IdentifyResponse(Message[_IdentifyResponseFields]):
         ) -> None:
             pass
 
-_ProfileIdentifyMessageFields: TypeAlias = Literal["external_id", "traits", "project_id", "anonymous_id", "device_id"]
+_ProfileIdentifyMessageFields: TypeAlias = Literal["external_id", "traits", "project_id", "anonymous_id", "device_id", "accept_micros"]
 
 class ProfileIdentifyMessage(Message[_ProfileIdentifyMessageFields]):
     """
@@ -114,9 +114,15 @@ class ProfileIdentifyMessage(Message[_ProfileIdentifyMessageFields]):
             ```proto
             optional string device_id = 5;
             ```
+        accept_micros:
+            When the call was accepted, in microseconds since 1970: the later call wins.
+
+            ```proto
+            optional int64 accept_micros = 6;
+            ```
     """
 
-    __slots__ = ("external_id", "traits", "project_id", "anonymous_id", "device_id")
+    __slots__ = ("external_id", "traits", "project_id", "anonymous_id", "device_id", "accept_micros")
 
     if TYPE_CHECKING:
 
@@ -128,6 +134,7 @@ class ProfileIdentifyMessage(Message[_ProfileIdentifyMessageFields]):
             project_id: str | None = None,
             anonymous_id: str | None = None,
             device_id: str | None = None,
+            accept_micros: int | None = None,
         ) -> None:
             pass
 
@@ -136,10 +143,11 @@ class ProfileIdentifyMessage(Message[_ProfileIdentifyMessageFields]):
         project_id: str
         anonymous_id: str
         device_id: str
+        accept_micros: int
 
 
 _DESC = file_desc(
-    b'\n\x1esdk/profiles/v1/profiles.proto\x12\x0fsdk.profiles.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/protobuf/struct.proto"\xac\x02\n\x0fIdentifyRequest\x12\x89\x01\n\x0bexternal_id\x18\x01 \x01(\tR\nexternalIdBh\xbaHe\xba\x01_\n\x1bexternal_id.reserved_prefix\x12\x1fdoes not begin with cookieless-\x1a\x1f!this.startsWith(\'cookieless-\')\xc8\x01\x01\x12/\n\x06traits\x18\x02 \x01(\x0b2\x17.google.protobuf.StructR\x06traits\x126\n\x0canonymous_id\x18\x03 \x01(\tR\x0banonymousIdB\x13\xbaH\x10r\x0e\x18\xff\x012\t^$|^anon-\x12$\n\tdevice_id\x18\x04 \x01(\tR\x08deviceIdB\x07\xbaH\x04r\x02\x18$"\x12\n\x10IdentifyResponse"\xc4\x02\n\x16ProfileIdentifyMessage\x12\x8d\x01\n\x0bexternal_id\x18\x01 \x01(\tR\nexternalIdBl\xbaHi\xba\x01_\n\x1bexternal_id.reserved_prefix\x12\x1fdoes not begin with cookieless-\x1a\x1f!this.startsWith(\'cookieless-\')\xc8\x01\x01r\x02\x10\x01\x12/\n\x06traits\x18\x02 \x01(\x0b2\x17.google.protobuf.StructR\x06traits\x12)\n\nproject_id\x18\x03 \x01(\tR\tprojectIdB\n\xbaH\x07\xc8\x01\x01r\x02\x10\x01\x12!\n\x0canonymous_id\x18\x04 \x01(\tR\x0banonymousId\x12\x1b\n\tdevice_id\x18\x05 \x01(\tR\x08deviceId2e\n\x12ProfilesSDKService\x12O\n\x08Identify\x12 .sdk.profiles.v1.IdentifyRequest\x1a!.sdk.profiles.v1.IdentifyResponseb\x08editionsp\xe8\x07',
+    b'\n\x1esdk/profiles/v1/profiles.proto\x12\x0fsdk.profiles.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/protobuf/struct.proto"\xac\x02\n\x0fIdentifyRequest\x12\x89\x01\n\x0bexternal_id\x18\x01 \x01(\tR\nexternalIdBh\xbaHe\xba\x01_\n\x1bexternal_id.reserved_prefix\x12\x1fdoes not begin with cookieless-\x1a\x1f!this.startsWith(\'cookieless-\')\xc8\x01\x01\x12/\n\x06traits\x18\x02 \x01(\x0b2\x17.google.protobuf.StructR\x06traits\x126\n\x0canonymous_id\x18\x03 \x01(\tR\x0banonymousIdB\x13\xbaH\x10r\x0e\x18\xff\x012\t^$|^anon-\x12$\n\tdevice_id\x18\x04 \x01(\tR\x08deviceIdB\x07\xbaH\x04r\x02\x18$"\x12\n\x10IdentifyResponse"\xe9\x02\n\x16ProfileIdentifyMessage\x12\x8d\x01\n\x0bexternal_id\x18\x01 \x01(\tR\nexternalIdBl\xbaHi\xba\x01_\n\x1bexternal_id.reserved_prefix\x12\x1fdoes not begin with cookieless-\x1a\x1f!this.startsWith(\'cookieless-\')\xc8\x01\x01r\x02\x10\x01\x12/\n\x06traits\x18\x02 \x01(\x0b2\x17.google.protobuf.StructR\x06traits\x12)\n\nproject_id\x18\x03 \x01(\tR\tprojectIdB\n\xbaH\x07\xc8\x01\x01r\x02\x10\x01\x12!\n\x0canonymous_id\x18\x04 \x01(\tR\x0banonymousId\x12\x1b\n\tdevice_id\x18\x05 \x01(\tR\x08deviceId\x12#\n\raccept_micros\x18\x06 \x01(\x03R\x0cacceptMicros2e\n\x12ProfilesSDKService\x12O\n\x08Identify\x12 .sdk.profiles.v1.IdentifyRequest\x1a!.sdk.profiles.v1.IdentifyResponseb\x08editionsp\xe8\x07',
     [
         validate_pb.desc(),
         struct_pb.desc(),

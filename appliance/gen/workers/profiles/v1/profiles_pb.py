@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from protobuf.wkt.google.protobuf.timestamp_pb import Timestamp
 
 
-_ProfileAliasMessageFields: TypeAlias = Literal["alias_id", "profile_id", "external_id", "project_id"]
+_ProfileAliasMessageFields: TypeAlias = Literal["alias_id", "profile_id", "external_id", "project_id", "version"]
 
 class ProfileAliasMessage(Message[_ProfileAliasMessageFields]):
     """
@@ -47,9 +47,15 @@ class ProfileAliasMessage(Message[_ProfileAliasMessageFields]):
             ```proto
             optional string project_id = 4;
             ```
+        version:
+            Of the mappings of one alias id the greatest holds.
+
+            ```proto
+            optional int64 version = 5;
+            ```
     """
 
-    __slots__ = ("alias_id", "profile_id", "external_id", "project_id")
+    __slots__ = ("alias_id", "profile_id", "external_id", "project_id", "version")
 
     if TYPE_CHECKING:
 
@@ -60,6 +66,7 @@ class ProfileAliasMessage(Message[_ProfileAliasMessageFields]):
             profile_id: str | None = None,
             external_id: str | None = None,
             project_id: str | None = None,
+            version: int | None = None,
         ) -> None:
             pass
 
@@ -67,8 +74,9 @@ class ProfileAliasMessage(Message[_ProfileAliasMessageFields]):
         profile_id: str
         external_id: str
         project_id: str
+        version: int
 
-_ProfileUpsertMessageFields: TypeAlias = Literal["profile_id", "project_id", "external_id", "properties", "is_deleted", "create_time", "update_time"]
+_ProfileUpsertMessageFields: TypeAlias = Literal["profile_id", "project_id", "external_id", "properties", "is_deleted", "create_time", "update_time", "version"]
 
 class ProfileUpsertMessage(Message[_ProfileUpsertMessageFields]):
     """
@@ -105,9 +113,15 @@ class ProfileUpsertMessage(Message[_ProfileUpsertMessageFields]):
             ```proto
             optional google.protobuf.Timestamp update_time = 7;
             ```
+        version:
+            Of the states of one profile the greatest holds.
+
+            ```proto
+            optional int64 version = 8;
+            ```
     """
 
-    __slots__ = ("profile_id", "project_id", "external_id", "properties", "is_deleted", "create_time", "update_time")
+    __slots__ = ("profile_id", "project_id", "external_id", "properties", "is_deleted", "create_time", "update_time", "version")
 
     if TYPE_CHECKING:
 
@@ -121,6 +135,7 @@ class ProfileUpsertMessage(Message[_ProfileUpsertMessageFields]):
             is_deleted: bool | None = None,
             create_time: Timestamp | None = None,
             update_time: Timestamp | None = None,
+            version: int | None = None,
         ) -> None:
             pass
 
@@ -131,10 +146,11 @@ class ProfileUpsertMessage(Message[_ProfileUpsertMessageFields]):
         is_deleted: bool
         create_time: Timestamp | None
         update_time: Timestamp | None
+        version: int
 
 
 _DESC = file_desc(
-    b'\n"workers/profiles/v1/profiles.proto\x12\x13workers.profiles.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto"\xbf\x01\n\x13ProfileAliasMessage\x12%\n\x08alias_id\x18\x01 \x01(\tR\x07aliasIdB\n\xbaH\x07\xc8\x01\x01r\x02\x10\x01\x12)\n\nprofile_id\x18\x02 \x01(\tR\tprofileIdB\n\xbaH\x07\xc8\x01\x01r\x02\x10\x01\x12+\n\x0bexternal_id\x18\x03 \x01(\tR\nexternalIdB\n\xbaH\x07\xc8\x01\x01r\x02\x10\x01\x12)\n\nproject_id\x18\x04 \x01(\tR\tprojectIdB\n\xbaH\x07\xc8\x01\x01r\x02\x10\x01"\xdf\x02\n\x14ProfileUpsertMessage\x12)\n\nprofile_id\x18\x01 \x01(\tR\tprofileIdB\n\xbaH\x07\xc8\x01\x01r\x02\x10\x01\x12)\n\nproject_id\x18\x02 \x01(\tR\tprojectIdB\n\xbaH\x07\xc8\x01\x01r\x02\x10\x01\x12\x1f\n\x0bexternal_id\x18\x03 \x01(\tR\nexternalId\x127\n\nproperties\x18\x04 \x01(\x0b2\x17.google.protobuf.StructR\nproperties\x12\x1d\n\nis_deleted\x18\x05 \x01(\x08R\tisDeleted\x12;\n\x0bcreate_time\x18\x06 \x01(\x0b2\x1a.google.protobuf.TimestampR\ncreateTime\x12;\n\x0bupdate_time\x18\x07 \x01(\x0b2\x1a.google.protobuf.TimestampR\nupdateTimeb\x08editionsp\xe8\x07',
+    b'\n"workers/profiles/v1/profiles.proto\x12\x13workers.profiles.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto"\xd9\x01\n\x13ProfileAliasMessage\x12%\n\x08alias_id\x18\x01 \x01(\tR\x07aliasIdB\n\xbaH\x07\xc8\x01\x01r\x02\x10\x01\x12)\n\nprofile_id\x18\x02 \x01(\tR\tprofileIdB\n\xbaH\x07\xc8\x01\x01r\x02\x10\x01\x12+\n\x0bexternal_id\x18\x03 \x01(\tR\nexternalIdB\n\xbaH\x07\xc8\x01\x01r\x02\x10\x01\x12)\n\nproject_id\x18\x04 \x01(\tR\tprojectIdB\n\xbaH\x07\xc8\x01\x01r\x02\x10\x01\x12\x18\n\x07version\x18\x05 \x01(\x03R\x07version"\xf9\x02\n\x14ProfileUpsertMessage\x12)\n\nprofile_id\x18\x01 \x01(\tR\tprofileIdB\n\xbaH\x07\xc8\x01\x01r\x02\x10\x01\x12)\n\nproject_id\x18\x02 \x01(\tR\tprojectIdB\n\xbaH\x07\xc8\x01\x01r\x02\x10\x01\x12\x1f\n\x0bexternal_id\x18\x03 \x01(\tR\nexternalId\x127\n\nproperties\x18\x04 \x01(\x0b2\x17.google.protobuf.StructR\nproperties\x12\x1d\n\nis_deleted\x18\x05 \x01(\x08R\tisDeleted\x12;\n\x0bcreate_time\x18\x06 \x01(\x0b2\x1a.google.protobuf.TimestampR\ncreateTime\x12;\n\x0bupdate_time\x18\x07 \x01(\x0b2\x1a.google.protobuf.TimestampR\nupdateTime\x12\x18\n\x07version\x18\x08 \x01(\x03R\x07versionb\x08editionsp\xe8\x07',
     [
         validate_pb.desc(),
         struct_pb.desc(),
