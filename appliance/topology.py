@@ -118,8 +118,7 @@ def processes(
     workers = (
         _worker("events", ours, needs=("nats-migrate", "clickhouse-migrate"), stop_seconds=20.0),
         # A mail under way gets its time; a job that is cut off comes again.
-        _worker("email", ours, needs=("postgres-migrate", "nats-migrate"), stop_seconds=10.0),
-        _worker("scheduler", ours, needs=migrated, stop_seconds=15.0),
+        _worker("background", ours, needs=migrated, stop_seconds=15.0),
     )
     engines = engine_specs(place, environment=ours)
     if place.settings.installed:

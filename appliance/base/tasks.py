@@ -77,3 +77,12 @@ async def poll(
                 await asyncio.sleep(every_seconds)
     except TimeoutError:
         return None
+
+
+async def wait(event: asyncio.Event, seconds: float) -> None:
+    """Wait that long, or until the event is set."""
+    try:
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    except TimeoutError:
+        return

@@ -32,23 +32,31 @@ def events(settings: Settings) -> None:
 
 @worker.command()
 @sources_options
-def scheduler(sources: Sources) -> None:
-    """Run what is due by itself: purges, retention, reports, reminders (see `jobs list`)."""
-    from appliance.cli.scheduler_hands import let_writer_rest, look_around  # noqa: PLC0415 after the log is set up
-    from appliance.workers.scheduler_process import run_scheduler  # noqa: PLC0415 after the log is set up
-
-    settings = read_settings(sources)
-    configure_logging(component="scheduler", readable=False, level=log_level(settings))
-    asyncio.run(
-        run_scheduler(settings, quiet=let_writer_rest(settings), look_around=look_around(sources))
-    )
+def background(sources: Sources) -> None:
+    """Do everything but events: mail, people, erasures, and what is due by itself."""
+    _run(sources, component="background")
 
 
 @worker.command()
-@settings_options
-def email(settings: Settings) -> None:
-    """Hand mails of the queue to the mail provider; without one it idles."""
-    from appliance.workers.email_runtime import run_email_worker  # noqa: PLC0415 after the log
+@sources_options
+def scheduler(sources: Sources) -> None:
+    """Run what is due by itself: purges, retention, reports, reminders (see `jobs list`)."""
+    _run(sources, component="scheduler", only="scheduler")
 
-    configure_logging(component="email", readable=False, level=log_level(settings))
-    asyncio.run(run_email_worker(settings))
+
+@worker.command()
+@sources_options
+def email(sources: Sources) -> None:
+    """Hand mails of the queue to the mail provider; without one it idles."""
+    _run(sources, component="email", only="email")
+
+
+def _run(sources: Sources, *, component: str, only: str = "") -> None:
+    from appliance.cli.scheduler_hands import let_writer_rest, look_around  # noqa: PLC0415 after the log is set up
+    from appliance.workers.background import run_background  # noqa: PLC0415 after the log is set up
+    from appliance.workers.scheduler_duty import Hands  # noqa: PLC0415 after the log is set up
+
+    settings = read_settings(sources)
+    configure_logging(component=component, readable=False, level=log_level(settings))
+    hands = Hands(quiet=let_writer_rest(settings), look_around=look_around(sources))
+    asyncio.run(run_background(settings, hands, only={only} if only else frozenset()))

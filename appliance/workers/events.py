@@ -22,6 +22,7 @@ from appliance.base.errors import (
     InvalidInputError,
     UnavailableError,
 )
+from appliance.base.tasks import wait
 from appliance.base.units import Seconds
 from appliance.domain.delivery import Disposition
 from appliance.domain.ingest.blocks import (
@@ -124,7 +125,7 @@ class EventsWriter:
                     self._state.pauses += 1
                     _LOG.warning("worker_paused", reason=error.reason, cause=error.message)
                 self._state.pause = error.reason
-                await _wait(stop, PAUSE_SECONDS[min(pauses, len(PAUSE_SECONDS) - 1)])
+                await wait(stop, PAUSE_SECONDS[min(pauses, len(PAUSE_SECONDS) - 1)])
                 pauses += 1
         await self._reader.close()
 
@@ -403,7 +404,7 @@ class EventsWriter:
         self._state.pause = "STANDING_BY"
         seen, quiet = self._ledger.revision, 0.0
         while not stop.is_set() and quiet < STANDBY_SECONDS:
-            await _wait(stop, STANDBY_POLL_SECONDS)
+            await wait(stop, STANDBY_POLL_SECONDS)
             try:
                 await self._ledger.load()
             except ApplianceError:
@@ -417,11 +418,3 @@ class EventsWriter:
         self._state.rows += kept
         self._state.repeated_rows += sum(len(one.rows) for one in messages) - kept
         _LOG.debug("block_stored", number=block.number, messages=len(messages), rows=kept)
-
-
-async def _wait(stop: asyncio.Event, seconds: float) -> None:
-    try:
-        async with asyncio.timeout(seconds):
-            await stop.wait()
-    except TimeoutError:
-        return

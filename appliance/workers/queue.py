@@ -15,6 +15,7 @@ from msgspec import Struct
 
 from appliance.base.clock import Clock
 from appliance.base.errors import ApplianceError, ConflictError
+from appliance.base.tasks import wait
 from appliance.domain.delivery import DELIVERIES_MAX, Disposition, RetryAfter, is_permanent, judge
 from appliance.storage.streams.deadletters import DeadLetters, Origin
 from appliance.storage.streams.work import WorkItem, WorkSource
@@ -124,11 +125,11 @@ class QueueWorker:
                 errors += 1
                 opened = False
                 self._pause(error)
-                await _wait(stop, FETCH_PAUSE_SECONDS)
+                await wait(stop, FETCH_PAUSE_SECONDS)
         if not stop.is_set():
             self._state.broken = f"the queue cannot be read: {self._state.pause}"
             _LOG.error("worker_broken", worker=self._work.name, reason=self._state.pause)
-            await _wait(stop, RESTART_SECONDS)
+            await wait(stop, RESTART_SECONDS)
 
     def _resume(self) -> None:
         if self._state.pause:
@@ -267,11 +268,3 @@ def describe(failure: Exception) -> str:
     if isinstance(failure, TimeoutError):
         return "handling took too long"
     return f"an unexpected {type(failure).__name__}"
-
-
-async def _wait(stop: asyncio.Event, seconds: float) -> None:
-    try:
-        async with asyncio.timeout(seconds):
-            await stop.wait()
-    except TimeoutError:
-        return

@@ -1,18 +1,16 @@
-"""Runs a worker as a process: opens what it needs, says READY, drains on a signal.
+"""Runs the events worker as a process: opens what it needs, drains on a signal.
 
 Invariant: READY is announced only when the worker consumes; everything opened here is closed here,
 in reverse order, whatever happened. Signals set an event; the worker acts on it between blocks.
 """
 
 import asyncio
-import signal
 from typing import Final
 
 import structlog
 
 from appliance.base.clock import Clock, SystemClock
 from appliance.base.ids import random_token
-from appliance.base.ready import announce_ready
 from appliance.config.endpoints import Endpoints, resolve_endpoints
 from appliance.config.model import Settings, WorkerSettings
 from appliance.storage.clickhouse.client import ClickHouse
@@ -24,20 +22,15 @@ from appliance.storage.streams.deadletters import DeadLetters
 from appliance.storage.streams.publish import EVENTS_DURABLE, EVENTS_STREAM
 from appliance.workers.events import WORKER_NAME, EventsWriter, Limits
 from appliance.workers.health import HealthListener
+from appliance.workers.process import stop_on_signals, watch
 from appliance.workers.state import WorkerState
-
-WATCH_SECONDS: Final = 0.1
 
 _LOG: Final = structlog.stdlib.get_logger()
 
 
 async def run_events_worker(settings: Settings) -> None:
     """Run the events worker until SIGTERM or SIGINT; the process's whole life."""
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    await serve_events_worker(resolve_endpoints(settings), settings.worker, stop)
+    await serve_events_worker(resolve_endpoints(settings), settings.worker, stop_on_signals())
 
 
 async def serve_events_worker(
@@ -68,7 +61,7 @@ async def serve_events_worker(
             asyncio.TaskGroup() as group,
         ):
             ended = asyncio.Event()
-            group.create_task(_watch(state, streams, health, ended))
+            group.create_task(watch((state,), health, ended, connected=lambda: streams.connected))
             try:
                 await writer.run(stop)
             except Exception as error:
@@ -80,21 +73,3 @@ async def serve_events_worker(
         await store.close()
         await streams.close()
     _LOG.info("worker_stopped", worker=WORKER_NAME, blocks=state.blocks, rows=state.rows)
-
-
-async def _watch(
-    state: WorkerState, streams: Streams, health: HealthListener, ended: asyncio.Event
-) -> None:
-    """Keep the connection's state up to date, and announce READY once."""
-    announced = False
-    while not ended.is_set():
-        state.connected = streams.connected
-        if state.started and not announced:
-            announced = True
-            announce_ready(port=health.port)
-            _LOG.info("worker_ready", worker=WORKER_NAME, health_port=health.port)
-        try:
-            async with asyncio.timeout(WATCH_SECONDS):
-                await ended.wait()
-        except TimeoutError:
-            continue

@@ -3,7 +3,7 @@
 Invariant: jobs run only between a lease taken and the moment it is lost, given back or not trusted
 any more; then what runs is cancelled before anything else happens. An outage of a store ends the
 lead and is waited out. What a job does is in `services/jobs/`, when it is due in
-`domain/schedule.py`; the process around it in `scheduler_process.py`.
+`domain/schedule.py`; what it needs in `scheduler_duty.py`.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ from typing import Final
 import structlog
 
 from appliance.base.errors import ApplianceError
-from appliance.base.tasks import finish
+from appliance.base.tasks import finish, wait
 from appliance.services.jobs.desk import Desk, Job
 from appliance.services.jobs.run import JobRunner
 
@@ -123,10 +123,3 @@ class Scheduler:
 
 async def _over(stop: asyncio.Event) -> object:
     return await stop.wait()
-
-
-async def wait(stop: asyncio.Event, seconds: float) -> None:
-    """Wait that long, or until `stop`."""
-    with suppress(TimeoutError):
-        async with asyncio.timeout(seconds):
-            await stop.wait()

@@ -84,7 +84,7 @@ def test_every_job_has_run(stack: Stack) -> None:
 
     runs = until(all_ran, what="every job", seconds=VISIBLE_SECONDS_MAX)
     assert {run["name"]: run["outcome"] for run in runs} == {job.name: "ok" for job in JOBS}, runs
-    assert stack.status()["scheduler"]["state"] == "READY"
+    assert stack.status()["background"]["state"] == "READY"
     assert "jobs: led by" in pug("status", data_dir=stack.data_dir).stdout
 
 
@@ -147,7 +147,7 @@ def test_unknown_job(stack: Stack) -> None:
 def test_killed(stack: Stack) -> None:
     """A scheduler that is killed comes back and leads in a new term when the lease is over."""
     before = leader(stack)
-    psutil.Process(stack.pid("scheduler")).kill()
+    psutil.Process(stack.pid("background")).kill()
 
     def later() -> Json | None:
         now = leader(stack)

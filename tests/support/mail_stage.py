@@ -67,7 +67,7 @@ class MailStage:
         settings = msgspec.structs.replace(Settings(), email=email)
         async with asyncio.TaskGroup() as group:
             group.create_task(
-                serve_email(self.endpoints, settings, self.streams, self.state, stop, SystemClock())
+                serve_email(self.database, settings, self.streams, self.state, stop, SystemClock())
             )
             try:
                 yield self.state

@@ -30,7 +30,9 @@ from appliance.domain.schedule import Every
 from appliance.services.jobs.desk import Desk, Job, Reminder
 from appliance.services.jobs.leadership import LeaseTiming
 from appliance.services.wiring import Services
-from appliance.workers.scheduler_process import serve_scheduler
+from appliance.workers.health import OFF
+from appliance.workers.process import serve_duties
+from appliance.workers.scheduler_duty import Hands, scheduler_duty
 from tests.support.engines import engine_settings
 
 TIMING = LeaseTiming(lease_seconds=3.0, renew_seconds=0.5, look_seconds=0.1)
@@ -92,16 +94,19 @@ async def run(arguments: list[str]) -> None:
     async def look_around() -> tuple[Reminder, ...]:
         return ()
 
-    await serve_scheduler(
+    clock = SystemClock()
+    duty = scheduler_duty(
         services,
         settings,
-        stop,
-        quiet=quiet,
-        look_around=look_around,
-        clock=SystemClock(),
+        clock,
+        Hands(quiet=quiet, look_around=look_around),
         timing=TIMING,
         jobs=(make_job(Path(folder), fenced=mode == "fenced"),),
     )
+    try:
+        await serve_duties((duty,), stop, health_address=OFF, connected=lambda: True)
+    finally:
+        await services.close()
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from appliance.base.ready import READY_DESCRIPTOR_VARIABLE, parse_ready
+from appliance.config.secrets import ensure_secrets
 from tests.support.authority import Authority, write_pem
 from tests.support.smtp_server import Behaviour, SmtpServerProcess, smtp_server
 from tests.support.stack import pug
@@ -99,7 +100,7 @@ def test_an_unknown_letter_is_a_usage_error():
 @contextmanager
 def worker(folder: Path, *flags: str) -> Generator[tuple[subprocess.Popen[bytes], int, Path]]:
     """`worker email` with these flags, READY; its process, health port and log."""
-    folder.mkdir()
+    folder.mkdir(exist_ok=True)
     log = folder / "worker.log"
     reading, writing = os.pipe()
     with log.open("wb") as output:
@@ -127,7 +128,8 @@ def worker(folder: Path, *flags: str) -> Generator[tuple[subprocess.Popen[bytes]
 
 
 def test_without_any_provider_the_process_idles(tmp_path: Path):
-    """No store is needed, it is well, it says what is missing, and it ends when it is asked to."""
+    """No store need run, it is well, it says what is missing, and it ends when it is asked to."""
+    ensure_secrets(tmp_path / "w" / "pug" / "secrets")
     with worker(tmp_path / "w") as (process, port, log):
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=5) as answer:
             assert answer.read() == b"ok\n"

@@ -1,0 +1,57 @@
+"""Everything that is done behind the API, in one process: mail, scheduler, people, erasure.
+
+Invariant: the duties share one set of connections and nothing else; the events worker is not among
+them, because it must go on whatever these do. Which duty does what stands in its own module.
+"""
+
+from collections.abc import Collection
+from typing import Final
+
+from appliance.base.clock import Clock, SystemClock
+from appliance.config.endpoints import resolve_endpoints
+from appliance.config.model import Settings
+from appliance.services.wiring import Services, build_services
+from appliance.storage.clickhouse.client import ClickHouse
+from appliance.storage.clickhouse.retention import STATEMENT_SECONDS_MAX
+from appliance.workers.duty import Duty
+from appliance.workers.email_duty import email_duty
+from appliance.workers.process import serve_duties, stop_on_signals
+from appliance.workers.scheduler_duty import Hands, scheduler_duty
+
+PROCESS_NAME: Final = "pug-background"
+
+
+async def run_background(
+    settings: Settings, hands: Hands, *, only: Collection[str] = frozenset()
+) -> None:
+    """Run the duties named in `only`, else all, until SIGTERM or SIGINT."""
+    stop = stop_on_signals()
+    clock = SystemClock()
+    services = build_services(settings, name=PROCESS_NAME)
+    patient = ClickHouse(
+        resolve_endpoints(settings).clickhouse, answer_seconds_max=2 * STATEMENT_SECONDS_MAX
+    )
+    duties = make_duties(services, settings, clock, hands, patient)
+    chosen = tuple(duty for duty in duties if not only or duty.name in only)
+    try:
+        if any(duty.state.stream for duty in chosen):
+            await services.open()
+        await serve_duties(
+            chosen,
+            stop,
+            health_address=settings.worker.health_addr,
+            connected=lambda: services.stores.streams.connected,
+        )
+    finally:
+        await patient.close()
+        await services.close()
+
+
+def make_duties(
+    services: Services, settings: Settings, clock: Clock, hands: Hands, patient: ClickHouse
+) -> tuple[Duty, ...]:
+    """Every duty; making them touches no network."""
+    return (
+        email_duty(services.stores, settings, clock),
+        scheduler_duty(services, settings, clock, hands, patient=patient),
+    )
