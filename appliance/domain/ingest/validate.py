@@ -39,7 +39,7 @@ def check_batch(batch: Batch) -> tuple[CheckedEvent, ...]:
             violations=violations,
         )
     refuse_duplicates(batch)
-    return tuple(map(_checked, batch.events))
+    return tuple(map(checked_event, batch.events))
 
 
 def validate_batch(batch: Batch) -> tuple[Violation, ...]:
@@ -160,7 +160,8 @@ def _violate(violations: list[Violation], name: str, description: str) -> None:
     violations.append(Violation(field=field, description=description))
 
 
-def _checked(event: Event) -> CheckedEvent:
+def checked_event(event: Event) -> CheckedEvent:
+    """An event that breaks no rule, with everything required in place."""
     assert event.event_id is not None
     assert event.kind is not None
     assert event.occur_time_ms is not None

@@ -83,6 +83,27 @@ class ClickHouse:
                 table, insert_block=_stream(chunks), settings=dict(settings), fmt="JSONEachRow"
             )
 
+    async def stream(
+        self,
+        statement: LiteralString,
+        parameters: Mapping[str, object],
+        settings: Mapping[str, Setting],
+        *,
+        form: LiteralString,
+    ) -> AsyncIterator[bytes]:
+        """The answer of a query in a format of the engine, piece by piece, held nowhere.
+
+        Raises UnavailableError when it ends before it is complete.
+        """
+        client = await self._opened()
+        with clickhouse_errors():
+            answer = await client.raw_stream(  # pyright: ignore[reportUnknownMemberType] half-typed driver
+                statement, parameters=dict(parameters), settings=dict(settings), fmt=form
+            )
+            async with answer as pieces:
+                async for piece in pieces:
+                    yield cast("bytes", piece)
+
     async def ping(self) -> None:
         """Return when the event store answers a query."""
         await self.rows("SELECT 1")
