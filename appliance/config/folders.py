@@ -47,6 +47,10 @@ class Folders(msgspec.Struct, frozen=True, kw_only=True):
         return self.root / "spool" / "ballast"
 
     @property
+    def places_file(self) -> Path:
+        return self.root / "geo" / "places.mmdb"
+
+    @property
     def backups(self) -> Path:
         return self.root / "backups"
 

@@ -17,7 +17,7 @@ from appliance.domain.ingest.attribution import attribute
 from appliance.domain.ingest.bots import SERVER_ONLY_KEYS, read_bot_headers
 from appliance.domain.ingest.event import CheckedEvent
 from appliance.domain.ingest.facts import Count, RequestFacts
-from appliance.domain.ingest.geo import locate
+from appliance.domain.ingest.geo import locate, properties_to_write
 from appliance.domain.ingest.user_agent import read_user_agent
 
 
@@ -97,14 +97,15 @@ def _counting(draft: Draft, counts: dict[Count, int]) -> Draft:
 
 
 def write_geography(draft: Draft, facts: RequestFacts) -> Draft:
-    """Delete `$ip`, then overwrite with what the headers tell [ingestion 5]."""
+    """Delete `$ip`, then overwrite with what headers or the address tell [ingestion 5]."""
     geography = locate(facts.headers)
+    written = properties_to_write(geography, facts.place)
     stripped = 0
     for event in draft.events:
         properties = event.auto_properties
         if properties.pop("$ip", None) is not None:
             stripped += 1
-        properties.update(geography.properties)
+        properties.update(written)
     return _counting(
         draft,
         {

@@ -10,6 +10,8 @@ from typing import Final
 
 from msgspec import Struct
 
+from appliance.domain.ingest.event import PropertyValue
+
 FACT_HEADERS: Final = frozenset(
     {
         "user-agent",
@@ -33,10 +35,14 @@ FACT_HEADERS: Final = frozenset(
 
 
 class RequestFacts(Struct, frozen=True, kw_only=True):
-    """Headers and peer of one request, assumed to come from one SDK instance [ingestion 1]."""
+    """Headers and peer of one request, assumed to come from one SDK instance [ingestion 1].
+
+    `place` is what the address tells, found before the chain runs; the address is not in it.
+    """
 
     headers: Mapping[str, str] = {}
     peer: str = ""
+    place: Mapping[str, PropertyValue] = {}
 
     @property
     def user_agent(self) -> str:

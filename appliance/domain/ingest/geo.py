@@ -1,7 +1,9 @@
-"""Geography from the headers of a content delivery network [ingestion 5].
+"""Geography from the headers of a content delivery network, or from the address [ingestion 5].
 
-Invariant: `$ip` never passes; a usable header overwrites what the client sent, an unusable one
-leaves it alone. Pure; another provider would be another function of this shape.
+Invariant: `$ip` never passes; a usable value overwrites what the client sent, an unusable one
+leaves it alone. Headers that name any place are believed alone: the place of the address then only
+adds the operator's site. Pure; which headers get here is decided in `api/address.py`, what an
+address tells in `services/places.py`.
 """
 
 import math
@@ -11,7 +13,10 @@ from typing import Final
 
 from msgspec import Struct
 
-from appliance.domain.ingest.event import Properties
+from appliance.domain.ingest.event import Properties, PropertyValue
+
+SITE_KEY: Final = "$site"
+"""The name of the operator's site; ours, beside the contract's keys."""
 
 _NUMBER: Final = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 
@@ -43,6 +48,16 @@ class Geography(Struct, frozen=True):
 
     properties: Properties
     numbers_unparseable: int = 0
+
+
+def properties_to_write(
+    geography: Geography, place: Mapping[str, PropertyValue]
+) -> Mapping[str, PropertyValue]:
+    """What is written on every event: the place that headers name, else that of the address."""
+    if not geography.properties:
+        return place
+    site = place.get(SITE_KEY)
+    return geography.properties if site is None else {**geography.properties, SITE_KEY: site}
 
 
 def locate(headers: Mapping[str, str]) -> Geography:
