@@ -62,7 +62,11 @@ def create_app(
     )
 
     def numbers() -> Answer:
-        counts = {**services.ingest.counts, **services.control.mail.queue.counts}
+        counts = {
+            **services.ingest.counts,
+            **services.identify.counts,
+            **services.control.mail.queue.counts,
+        }
         return metrics.exposition(counts, services.disk())
 
     handlers = [

@@ -11,6 +11,7 @@ from appliance.domain.access.callers import SignedIn
 from appliance.domain.access.roles import Role
 from appliance.domain.ingest.event import Batch
 from appliance.domain.ingest.facts import RequestFacts
+from appliance.domain.people.traits import Properties
 from appliance.gen.shared.insights.v1.insights_pb import QueryRequest, QueryResponse
 from appliance.services.control import ControlPlane
 
@@ -69,6 +70,26 @@ class Ingest(Protocol):
         ...
 
 
+class Identify(Protocol):
+    """Where calls go that name a person; `counts` holds their counters by metric and label."""
+
+    @property
+    def counts(self) -> Mapping[tuple[str, str], int]: ...
+
+    async def accept(
+        self,
+        principal: Principal,
+        /,
+        *,
+        external_id: str,
+        traits: Properties,
+        anonymous_id: str = "",
+        device_id: str = "",
+    ) -> None:
+        """Hand a call over; returning means it is safe."""
+        ...
+
+
 class Insights(Protocol):
     """Answers about many events."""
 
@@ -98,6 +119,9 @@ class Services(Protocol):
 
     @property
     def ingest(self) -> Ingest: ...
+
+    @property
+    def identify(self) -> Identify: ...
 
     @property
     def insights(self) -> Insights: ...

@@ -20,6 +20,7 @@ from appliance.config.secrets import Secret, SecretName, load_secret
 from appliance.services.control import ControlPlane
 from appliance.services.cookieless import CookielessIdentities
 from appliance.services.deadletters import DeadLettersService
+from appliance.services.identify import IdentifyService
 from appliance.services.ingest import IngestService
 from appliance.services.insights import InsightsService
 from appliance.services.jobs.requests import JobsService
@@ -67,6 +68,7 @@ class Services:
         )
         self.keys = KeyRing(self._postgres, self._streams, chosen)
         self.ingest = IngestService(publisher, identities, chosen)
+        self.identify = IdentifyService(publisher, chosen)
         self.insights = InsightsService(ClickHouseInsights(self._clickhouse), chosen)
         self.stores = stores = Stores(
             postgres=self._postgres,

@@ -34,6 +34,7 @@ from appliance.config.secrets import Secret
 from appliance.domain.ingest.event import Batch
 from appliance.domain.ingest.facts import RequestFacts
 from appliance.domain.ingest.validate import check_batch
+from appliance.domain.people.traits import Properties
 from appliance.gen.shared.insights.v1.insights_pb import (
     DataPoint,
     QueryRequest,
@@ -106,6 +107,35 @@ class MemoryIngest:
         )
 
 
+class MemoryIdentify:
+    """Keeps who was named."""
+
+    def __init__(self) -> None:
+        self.calls: list[dict[str, object]] = []
+        self.failure: Exception | None = None
+        self.counts: Counter[tuple[str, str]] = Counter()
+
+    async def accept(
+        self,
+        _principal: object,
+        *,
+        external_id: str,
+        traits: Properties,
+        anonymous_id: str = "",
+        device_id: str = "",
+    ) -> None:
+        if self.failure is not None:
+            raise self.failure
+        self.calls.append(
+            {
+                "external_id": external_id,
+                "traits": traits,
+                "anonymous_id": anonymous_id,
+                "device_id": device_id,
+            }
+        )
+
+
 class MemoryInsights:
     """Answers every question with one series."""
 
@@ -153,6 +183,7 @@ class MemoryServices:
     def __init__(self) -> None:
         self.keys = MemoryKeys()
         self.ingest = MemoryIngest()
+        self.identify = MemoryIdentify()
         self.insights = MemoryInsights()
         self.control = unreachable_control()
         self.states: Mapping[str, bool] = dict.fromkeys(

@@ -27,6 +27,7 @@ from appliance.api.rpc.dashboard.projects import Projects
 from appliance.api.rpc.dashboard.usage import Usage
 from appliance.api.rpc.public.auth import Auth
 from appliance.api.rpc.sdk.events import Events
+from appliance.api.rpc.sdk.profiles import NamedPersons
 from appliance.api.rpc.shared.insights import InsightAnswers
 from appliance.gen.dashboard.customers.v1 import customers_connect
 from appliance.gen.dashboard.dashboards.v1 import dashboards_connect
@@ -82,9 +83,6 @@ class _Activity(activity_connect.ActivityService): ...
 class _Profiles(profiles_connect.ProfilesService): ...
 
 
-class _SdkProfiles(sdk_profiles_connect.ProfilesSDKService): ...
-
-
 _UNWRITTEN: Final[tuple[tuple[Boundary, type[_Handlers], _Application], ...]] = (
     (
         Boundary.PUBLIC,
@@ -94,7 +92,6 @@ _UNWRITTEN: Final[tuple[tuple[Boundary, type[_Handlers], _Application], ...]] = 
     (Boundary.DASHBOARD, _Dashboards, dashboards_connect.DashboardsServiceASGIApplication),
     (Boundary.SHARED, _Activity, activity_connect.ActivityServiceASGIApplication),
     (Boundary.SHARED, _Profiles, profiles_connect.ProfilesServiceASGIApplication),
-    (Boundary.SDK, _SdkProfiles, sdk_profiles_connect.ProfilesSDKServiceASGIApplication),
 )
 
 
@@ -148,6 +145,12 @@ def mounted_services(services: Services, body_bytes_max: int) -> tuple[MountedSe
             Boundary.SHARED,
             InsightAnswers(services.insights),
             insights_connect.InsightsServiceASGIApplication,
+            messages,
+        ),
+        mount(
+            Boundary.SDK,
+            NamedPersons(services.identify),
+            sdk_profiles_connect.ProfilesSDKServiceASGIApplication,
             messages,
         ),
         *(
