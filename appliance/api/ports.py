@@ -14,6 +14,7 @@ from appliance.domain.ingest.facts import RequestFacts
 from appliance.domain.people.traits import Properties
 from appliance.gen.shared.insights.v1.insights_pb import QueryRequest, QueryResponse
 from appliance.services.control import ControlPlane
+from appliance.services.people import PeopleService
 
 
 class Principal(Protocol):
@@ -125,6 +126,9 @@ class Services(Protocol):
 
     @property
     def insights(self) -> Insights: ...
+
+    @property
+    def people(self) -> PeopleService: ...
 
     @property
     def control(self) -> ControlPlane: ...

@@ -25,12 +25,14 @@ from appliance.services.ingest import IngestService
 from appliance.services.insights import InsightsService
 from appliance.services.jobs.requests import JobsService
 from appliance.services.keys import KeyRing
+from appliance.services.people import PeopleService
 from appliance.services.room import DiskState, Room, make_room
 from appliance.services.stores import Stores
 from appliance.services.subscriptions import SubscriptionsService
 from appliance.services.tokens import ephemeral_key
 from appliance.storage.clickhouse.client import ClickHouse
 from appliance.storage.clickhouse.insights.run import ClickHouseInsights
+from appliance.storage.clickhouse.people_read import PeopleReader
 from appliance.storage.postgres.pool import Postgres
 from appliance.storage.streams.connection import Streams
 from appliance.storage.streams.deadletters import DeadLetters
@@ -70,6 +72,7 @@ class Services:
         self.ingest = IngestService(publisher, identities, chosen)
         self.identify = IdentifyService(publisher, chosen)
         self.insights = InsightsService(ClickHouseInsights(self._clickhouse), chosen)
+        self.people = PeopleService(PeopleReader(self._clickhouse))
         self.stores = stores = Stores(
             postgres=self._postgres,
             clickhouse=self._clickhouse,

@@ -43,11 +43,13 @@ from appliance.gen.shared.insights.v1.insights_pb import (
     TrendsResult,
 )
 from appliance.services.control import ControlPlane
+from appliance.services.people import PeopleService
 from appliance.services.room import DiskState
 from appliance.services.stores import Stores
 from appliance.services.tokens import ephemeral_key
 from appliance.services.wiring import build_services
 from appliance.storage.clickhouse.client import ClickHouse
+from appliance.storage.clickhouse.people_read import PeopleReader
 from appliance.storage.postgres.pool import Postgres
 from appliance.storage.streams.connection import Streams
 from appliance.storage.streams.publish import Publisher
@@ -153,24 +155,26 @@ class MemoryInsights:
         return QueryResponse(result=Oneof("trends", TrendsResult(series=[series])))
 
 
+_NOWHERE = ClickHouseEndpoint(
+    host="127.0.0.1",
+    port=1,
+    user="none",
+    password=None,
+    database="none",
+    secure=False,
+    external=True,
+)
+
+
 def unreachable_control() -> ControlPlane:
     """A control plane whose stores are nowhere: whoever asks is told `unavailable`."""
     nowhere = Secret("postgresql://nobody@127.0.0.1:1/none")
     clock = SystemClock()
     postgres = PostgresEndpoint(url=nowhere, pool_size_max=1, external=True)
     streams = Streams(NatsEndpoint(url=Secret("nats://127.0.0.1:1"), external=True), name="none")
-    clickhouse = ClickHouseEndpoint(
-        host="127.0.0.1",
-        port=1,
-        user="none",
-        password=None,
-        database="none",
-        secure=False,
-        external=True,
-    )
     stores = Stores(
         postgres=Postgres(postgres),
-        clickhouse=ClickHouse(clickhouse),
+        clickhouse=ClickHouse(_NOWHERE),
         streams=streams,
         publisher=Publisher(streams),
     )
@@ -186,6 +190,7 @@ class MemoryServices:
         self.identify = MemoryIdentify()
         self.insights = MemoryInsights()
         self.control = unreachable_control()
+        self.people = PeopleService(PeopleReader(ClickHouse(_NOWHERE)))
         self.states: Mapping[str, bool] = dict.fromkeys(
             ("postgres_writer", "postgres_reader", "clickhouse", "nats"), True
         )

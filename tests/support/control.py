@@ -7,8 +7,8 @@ binary form, and remembers what every method answered; the run prints that as a 
 import re
 import uuid
 from collections import defaultdict
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Generator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -34,9 +34,12 @@ from appliance.gen.dashboard.projects.v1.projects_connect import ProjectsService
 from appliance.gen.dashboard.usage.v1.usage_connect import UsageServiceClient
 from appliance.gen.google.rpc.error_details_pb import BadRequest, ErrorInfo, ResourceInfo
 from appliance.gen.public.auth.v1.auth_connect import AuthServiceClient
+from appliance.gen.shared.activity.v1.activity_connect import ActivityServiceClient
 from appliance.gen.shared.insights.v1.insights_connect import InsightsServiceClient
+from appliance.gen.shared.profiles.v1.profiles_connect import ProfilesServiceClient
 from appliance.services.wiring import Services
-from appliance.storage.migrate import migrate_nats, migrate_postgres
+from appliance.storage.clickhouse.client import ClickHouse
+from appliance.storage.migrate import migrate_clickhouse, migrate_nats, migrate_postgres
 from appliance.storage.postgres.pool import Postgres
 from tests.support.clocks import FixedClock
 
@@ -50,6 +53,8 @@ CLIENTS: Final[dict[str, Any]] = {  # generated classes share no base that says 
     "dashboard.orgemailproviders.v1.OrgEmailProvidersService": OrgEmailProvidersServiceClient,
     "dashboard.usage.v1.UsageService": UsageServiceClient,
     "shared.insights.v1.InsightsService": InsightsServiceClient,
+    "shared.activity.v1.ActivityService": ActivityServiceClient,
+    "shared.profiles.v1.ProfilesService": ProfilesServiceClient,
 }
 ANSWERS: Final[dict[str, dict[str, set[str]]]] = defaultdict(lambda: defaultdict(set))
 """Method, then outcome (`ok` or `code/REASON`), then the forms it was met in."""
@@ -75,6 +80,17 @@ class Refusal(Exception):  # noqa: N818 an answer like any other
 def _detail(error: ConnectError, kind: type[_Detail]) -> _Detail | None:
     values = (detail.value(kind) for detail in error.details or ())
     return next((value for value in values if value is not None), None)
+
+
+@contextmanager
+def _noted(path: str, form: str) -> Generator[None]:
+    try:
+        yield
+    except ConnectError as error:
+        refusal = Refusal(error)
+        ANSWERS[path][f"{refusal.code}/{refusal.reason}"].add(form)
+        raise refusal from error
+    ANSWERS[path]["ok"].add(form)
 
 
 class Person(msgspec.Struct, frozen=True, kw_only=True):
@@ -108,6 +124,33 @@ class ControlStack:
         headers: dict[str, str] | None = None,
     ) -> Any:  # the answer's type follows from the path
         """Call `<package>.<Service>/<Method>`; raises Refusal."""
+        method, sent = self._prepare(path, form, token, project, headers)
+        with _noted(path, form):
+            return await method(message, headers=sent)
+
+    async def call_stream(
+        self,
+        path: str,
+        message: Message,
+        *,
+        token: str | None = None,
+        project: str | None = None,
+        form: str = "proto",
+        headers: dict[str, str] | None = None,
+    ) -> list[Any]:
+        """All messages of a method that streams them; raises Refusal."""
+        method, sent = self._prepare(path, form, token, project, headers)
+        with _noted(path, form):
+            return [answer async for answer in method(message, headers=sent)]
+
+    def _prepare(
+        self,
+        path: str,
+        form: str,
+        token: str | None,
+        project: str | None,
+        headers: dict[str, str] | None,
+    ) -> tuple[Any, dict[str, str]]:
         service, _, method = path.partition("/")
         client = CLIENTS[service](
             "http://pug.test",
@@ -119,14 +162,7 @@ class ControlStack:
             sent["authorization"] = f"Bearer {token}"
         if project is not None:
             sent["x-project-id"] = project
-        try:
-            answer = await getattr(client, snake(method))(message, headers=sent)
-        except ConnectError as error:
-            refusal = Refusal(error)
-            ANSWERS[path][f"{refusal.code}/{refusal.reason}"].add(form)
-            raise refusal from error
-        ANSWERS[path]["ok"].add(form)
-        return answer
+        return getattr(client, snake(method)), sent
 
     async def make_person(self, email: str | None = None) -> Person:
         """A customer without organisation or password."""
@@ -184,14 +220,22 @@ class ControlStack:
 
 @asynccontextmanager
 async def control_stack(
-    engines: Settings, settings: Settings | None = None, clock: FixedClock | None = None
+    engines: Settings,
+    settings: Settings | None = None,
+    clock: FixedClock | None = None,
+    *,
+    own_events: bool = False,
 ) -> AsyncGenerator[ControlStack]:
     """The application on an empty database of its own in running engines.
 
     `settings` are those of the appliance (mail, sign-in, ...); addresses come from `engines`.
+    `own_events` adds an empty event store of its own, with all tables.
     """
     found = resolve_endpoints(engines)
-    async with own_schema(found) as endpoints:
+    async with (
+        own_schema(found) as relational,
+        own_event_store(relational, own_events) as endpoints,
+    ):
         await migrate_postgres(endpoints.postgres, lambda _name: None)
         await migrate_nats(endpoints.nats, Seconds(86400), lambda _name: None)
         clock = clock or FixedClock()
@@ -226,6 +270,23 @@ async def own_schema(found: Endpoints) -> AsyncGenerator[Endpoints]:
         )
     finally:
         await admin.execute(f'DROP SCHEMA "{name}" CASCADE')  # type: ignore[arg-type] a name of ours
+        await admin.close()
+
+
+@asynccontextmanager
+async def own_event_store(found: Endpoints, wanted: bool) -> AsyncGenerator[Endpoints]:
+    """The endpoints with a ClickHouse database nobody else uses, where one is wanted."""
+    if not wanted:
+        yield found
+        return
+    database = f"t{uuid.uuid4().hex[:12]}"
+    endpoint = msgspec.structs.replace(found.clickhouse, database=database)
+    await migrate_clickhouse(endpoint, lambda _name: None)
+    try:
+        yield msgspec.structs.replace(found, clickhouse=endpoint)
+    finally:
+        admin = ClickHouse(endpoint)
+        await admin.command("DROP DATABASE IF EXISTS {name:Identifier}", {"name": database})
         await admin.close()
 
 

@@ -39,6 +39,10 @@ SERVED: Final = {
     "worker_disposition": {"delivery", "disposition", "situation", "worker"},
     "email_disposition": {"outcome", "provider", "situation"},
     "display_name": {"in", "note", "out"},
+    "persons": {"id", "note", "persons", "state", "totalEventsIdentitySet"},
+    "person_get": {"error", "get", "note", "person", "state"},
+    "activity": {"events", "note", "out"},
+    "page_token": {"accept", "note", "token"},
 }
 """Sections with a test, and the keys that their cases may have."""
 
@@ -47,10 +51,6 @@ UNSERVED: Final = {
     "identify_validation": _PEOPLE,
     "merge": _PEOPLE,
     "identify_flow": _PEOPLE,
-    "persons": _PEOPLE,
-    "person_get": _PEOPLE,
-    "activity": _PEOPLE,
-    "page_token": _PEOPLE,
     "erasure_request": _PEOPLE,
     "erasure_execute": _PEOPLE,
 }

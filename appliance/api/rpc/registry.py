@@ -29,6 +29,7 @@ from appliance.api.rpc.public.auth import Auth
 from appliance.api.rpc.sdk.events import Events
 from appliance.api.rpc.sdk.profiles import NamedPersons
 from appliance.api.rpc.shared.insights import InsightAnswers
+from appliance.api.rpc.shared.profiles import Profiles
 from appliance.gen.dashboard.customers.v1 import customers_connect
 from appliance.gen.dashboard.dashboards.v1 import dashboards_connect
 from appliance.gen.dashboard.orgemailproviders.v1 import orgemailproviders_connect
@@ -80,9 +81,6 @@ class _Dashboards(dashboards_connect.DashboardsService): ...
 class _Activity(activity_connect.ActivityService): ...
 
 
-class _Profiles(profiles_connect.ProfilesService): ...
-
-
 _UNWRITTEN: Final[tuple[tuple[Boundary, type[_Handlers], _Application], ...]] = (
     (
         Boundary.PUBLIC,
@@ -91,7 +89,6 @@ _UNWRITTEN: Final[tuple[tuple[Boundary, type[_Handlers], _Application], ...]] = 
     ),
     (Boundary.DASHBOARD, _Dashboards, dashboards_connect.DashboardsServiceASGIApplication),
     (Boundary.SHARED, _Activity, activity_connect.ActivityServiceASGIApplication),
-    (Boundary.SHARED, _Profiles, profiles_connect.ProfilesServiceASGIApplication),
 )
 
 
@@ -151,6 +148,12 @@ def mounted_services(services: Services, body_bytes_max: int) -> tuple[MountedSe
             Boundary.SDK,
             NamedPersons(services.identify),
             sdk_profiles_connect.ProfilesSDKServiceASGIApplication,
+            messages,
+        ),
+        mount(
+            Boundary.SHARED,
+            Profiles(services.people),
+            profiles_connect.ProfilesServiceASGIApplication,
             messages,
         ),
         *(

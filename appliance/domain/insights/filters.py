@@ -96,7 +96,14 @@ def plan_groups(filters: FilterGroups) -> Condition:
 
 def plan_filter(asked: PropertyFilter) -> TextTest | NumberTest:
     """One filter, resolved; InvalidInputError for operands that do not fit the operator."""
-    subject = _resolve(asked)
+    return plan_test(_resolve(asked), asked)
+
+
+def plan_test(subject: Property, asked: PropertyFilter) -> TextTest | NumberTest:
+    """The test that a filter makes of a property already resolved.
+
+    Raises InvalidInputError for operands that do not fit the operator.
+    """
     if asked.operator in _NUMERIC:
         texts = asked.values if _NUMERIC[asked.operator] > 1 else (asked.value,)
         return NumberTest(

@@ -137,11 +137,11 @@ def parse_groups(
     return FilterGroups(
         groups=tuple(
             FilterGroup(
-                filters=tuple(map(_parse_filter, group.filters)), logic=_parse_logic(group.operator)
+                filters=tuple(map(parse_filter, group.filters)), logic=parse_logic(group.operator)
             )
             for group in groups
         ),
-        logic=_parse_logic(operator),
+        logic=parse_logic(operator),
     )
 
 
@@ -163,14 +163,14 @@ def _parse_question(spec: pb.InsightQuerySpec) -> Question:
         case pb.InsightType.TRENDS if spec.session is not None:
             return SessionTrends(
                 metric=_parse_metric(spec.session),
-                scope=_parse_condition(spec.session.scope),
+                scope=parse_condition(spec.session.scope),
                 breakdown=_parse_breakdown(spec),
             )
         case pb.InsightType.TRENDS:
             return Trends(events=_parse_events(spec), breakdown=_parse_breakdown(spec))
         case pb.InsightType.SEGMENTATION if spec.session is not None:
             return SessionNumber(
-                metric=_parse_metric(spec.session), scope=_parse_condition(spec.session.scope)
+                metric=_parse_metric(spec.session), scope=parse_condition(spec.session.scope)
             )
         case pb.InsightType.SEGMENTATION:
             return Segmentation(events=_parse_events(spec))
@@ -205,7 +205,7 @@ def _parse_flow(flow: pb.UserFlowQuery | None) -> UserFlow:
     default = UserFlow()
     return UserFlow(
         node_property=flow.node_property if is_by_property else "",
-        scope=_parse_condition(flow.scope),
+        scope=parse_condition(flow.scope),
         hops_max=flow.max_hops or default.hops_max,
         nodes_max=flow.max_nodes or default.nodes_max,
         links_max=flow.max_links or default.links_max,
@@ -219,7 +219,7 @@ def _parse_top_k(ranking: pb.TopKQuery | None) -> TopK:
     return TopK(
         dimension=dimension,
         property=ranking.property,
-        scope=_parse_condition(ranking.scope),
+        scope=parse_condition(ranking.scope),
         metric=_parse_aggregation(ranking.metric),
         metric_property=ranking.metric_property,
         limit=ranking.limit or TOP_K_LIMIT_DEFAULT,
@@ -234,20 +234,22 @@ def _parse_events(spec: pb.InsightQuerySpec) -> tuple[EventQuery, ...]:
 def parse_event(event: pb.EventQuery) -> EventQuery:
     """One asked event."""
     return EventQuery(
-        condition=_parse_condition(event.event),
+        condition=parse_condition(event.event),
         aggregation=_parse_aggregation(event.aggregation),
         aggregation_property=event.aggregation_property,
         is_condition_sent=event.event is not None,
     )
 
 
-def _parse_condition(condition: filters_pb.EventFilter | None) -> EventCondition:
+def parse_condition(condition: filters_pb.EventFilter | None) -> EventCondition:
+    """Kind and filters of one event; an absent condition is an empty one."""
     if condition is None:
         return EventCondition()
-    return EventCondition(kind=condition.kind, filters=tuple(map(_parse_filter, condition.filters)))
+    return EventCondition(kind=condition.kind, filters=tuple(map(parse_filter, condition.filters)))
 
 
-def _parse_filter(asked: filters_pb.PropertyFilter) -> PropertyFilter:
+def parse_filter(asked: filters_pb.PropertyFilter) -> PropertyFilter:
+    """One comparison, as asked."""
     operator = _OPERATORS.get(asked.operator)
     if operator is None:
         raise _invalid("an unknown filter operator")
@@ -281,7 +283,8 @@ def _parse_metric(session: pb.SessionQuery) -> SessionMetric:
     return metric
 
 
-def _parse_logic(operator: filters_pb.LogicalOperator) -> Logic:
+def parse_logic(operator: filters_pb.LogicalOperator) -> Logic:
+    """How conditions are joined: AND unless OR is asked for."""
     return Logic.OR if operator == filters_pb.LogicalOperator.OR else Logic.AND
 
 

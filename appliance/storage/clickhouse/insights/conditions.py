@@ -4,7 +4,7 @@ Invariant: every expression here is 0 or 1 for every row, never NULL, so conditi
 and joined freely. Text tests read the text form, number tests the numeric one [insights 5.1].
 """
 
-from typing import Final, LiteralString, assert_never
+from typing import Final, LiteralString, Protocol, assert_never
 
 from appliance.base.errors import UnservedError
 from appliance.domain.insights.dimensions import EventProperty, ProfileProperty, Property
@@ -53,19 +53,44 @@ _NUMBER_TESTS: Final[dict[Operator, LiteralString]] = {
 }
 
 
-def compile_condition(condition: Condition) -> Fragment:
-    """The condition as an expression over a row."""
+class Reading(Protocol):
+    """How the properties of a row are read."""
+
+    def text(self, subject: Property, /) -> Fragment:
+        """The text form, empty where the property is absent."""
+        ...
+
+    def number(self, subject: Property, /) -> Fragment:
+        """The numeric form, NULL where there is none."""
+        ...
+
+
+class EventReading:
+    """Rows of `events`, which know nothing of profiles."""
+
+    def text(self, subject: Property) -> Fragment:
+        return text_form(_of_event(subject))
+
+    def number(self, subject: Property) -> Fragment:
+        return number_form(_of_event(subject))
+
+
+_EVENTS: Final = EventReading()
+
+
+def compile_condition(condition: Condition, reading: Reading = _EVENTS) -> Fragment:
+    """The condition as an expression over a row, of events where nothing else is said."""
     match condition:
         case KindIs(kind):
             return fill("kind = <kind>", kind=text_value(kind))
         case TextTest():
-            return _compile_text_test(condition)
+            return _compile_text_test(condition, reading)
         case NumberTest():
-            return _compile_number_test(condition)
+            return _compile_number_test(condition, reading)
         case AllOf(conditions):
-            return _join(" AND ", conditions) if conditions else literal("true")
+            return _join(" AND ", conditions, reading) if conditions else literal("true")
         case AnyOf(conditions):
-            return _join(" OR ", conditions) if conditions else literal("false")
+            return _join(" OR ", conditions, reading) if conditions else literal("false")
         case _:
             assert_never(condition)
 
@@ -82,13 +107,16 @@ def compile_window(project_id: str, window: TimeRange) -> Fragment:
     )
 
 
-def _join(separator: LiteralString, conditions: tuple[Condition, ...]) -> Fragment:
-    return fill("(<all>)", all=join(separator, map(compile_condition, conditions)))
+def _join(
+    separator: LiteralString, conditions: tuple[Condition, ...], reading: Reading
+) -> Fragment:
+    compiled = (compile_condition(condition, reading) for condition in conditions)
+    return fill("(<all>)", all=join(separator, compiled))
 
 
-def _compile_text_test(test: TextTest) -> Fragment:
+def _compile_text_test(test: TextTest, reading: Reading) -> Fragment:
     template = _TEXT_TESTS[test.operator]
-    text = text_form(_of_event(test.property))
+    text = reading.text(test.property)
     if test.operator in {Operator.IN, Operator.NOT_IN}:
         return fill(template, text=text, value=texts_value(test.texts))
     if test.operator in {Operator.IS_SET, Operator.IS_NOT_SET}:
@@ -97,8 +125,8 @@ def _compile_text_test(test: TextTest) -> Fragment:
     return fill(template, text=text, value=text_value(value))
 
 
-def _compile_number_test(test: NumberTest) -> Fragment:
-    slots = {"number": number_form(_of_event(test.property))}
+def _compile_number_test(test: NumberTest, reading: Reading) -> Fragment:
+    slots = {"number": reading.number(test.property)}
     slots |= zip(("low", "high"), map(number_value, test.numbers), strict=False)
     return fill(_NUMBER_TESTS[test.operator], **slots)
 

@@ -1,7 +1,6 @@
 """Answer a plan: compile, ask, read the rows back.
 
-Invariant: driver errors end here as ours; a statement that the server cannot read is our bug and
-reaches the caller as an internal error, never as the caller's fault.
+Invariant: driver errors end here as ours, by `ask`.
 """
 
 from collections.abc import Sequence
@@ -9,7 +8,6 @@ from typing import assert_never, cast
 
 import msgspec
 
-from appliance.base.errors import ApplianceError, InvalidInputError
 from appliance.domain.insights.plan import InsightPlan, SegmentationPlan, TrendsPlan
 from appliance.domain.insights.shape import (
     InsightAnswer,
@@ -17,8 +15,8 @@ from appliance.domain.insights.shape import (
     TrendRow,
     shape_trends,
 )
+from appliance.storage.clickhouse.ask import ask
 from appliance.storage.clickhouse.client import ClickHouse, Row
-from appliance.storage.clickhouse.fragment import Statement
 from appliance.storage.clickhouse.insights.segmentation import compile_segmentation
 from appliance.storage.clickhouse.insights.trends import compile_trends
 
@@ -36,23 +34,13 @@ class ClickHouseInsights:
         """
         match plan:
             case TrendsPlan():
-                rows = await self._rows(compile_trends(plan))
+                rows = await ask(self._clickhouse, compile_trends(plan))
                 return shape_trends(plan, [_read_trend_row(row) for row in rows])
             case SegmentationPlan():
-                ((total,),) = await self._rows(compile_segmentation(plan))
+                ((total,),) = await ask(self._clickhouse, compile_segmentation(plan))
                 return SegmentationAnswer(total=msgspec.convert(total, float))
             case _:
                 assert_never(plan)
-
-    async def _rows(self, statement: Statement) -> Sequence[Row]:
-        try:
-            return await self._clickhouse.rows(
-                statement.text, statement.parameters, statement.settings
-            )
-        except InvalidInputError as error:
-            raise ApplianceError(
-                "INTERNAL", "the event store refused a statement", fields=error.fields
-            ) from error
 
 
 def _read_trend_row(row: Row) -> TrendRow:
