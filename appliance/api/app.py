@@ -50,7 +50,8 @@ def create_app(
     """The application for these services; they are opened and closed with it."""
     time = clock or SystemClock()
     cors = CorsPolicy(settings.api.cors_origins)
-    proxies = TrustedProxies(settings.network.trusted_proxies)
+    network = settings.network
+    proxies = TrustedProxies(network.trusted_proxies, cdn_headers=network.cdn_headers)
     gateway = Gateway(
         keys=services.keys,
         access=services.control.access,

@@ -89,18 +89,13 @@ class Gateway:
     ) -> None:
         """Answer one request for `method` of `service`, whatever it is."""
         started = self._clock.monotonic_seconds()
-        headers = {  # of a repeated header the first counts, as in domain/ingest/facts.py
-            name.decode("latin-1"): value.decode("latin-1")
-            for name, value in reversed(list(scope["headers"]))
-        }
-        client = scope["client"]
-        peer = client[0] if client else ""
+        sender = self._proxies.sender(scope)
         call = Call(
             request_id=self._ids.make(),
             boundary=service.boundary,
-            headers=headers,
-            peer=peer,
-            address=self._proxies.caller(peer, headers.get("x-forwarded-for")),
+            headers=sender.headers,
+            peer=sender.peer,
+            address=sender.address,
         )
         token = current_call.set(call)
         IN_PROGRESS.inc()

@@ -102,18 +102,13 @@ class SignInPages:
         return answer
 
     def _call(self, scope: HTTPScope) -> Call:
-        headers = {
-            name.decode("latin-1"): value.decode("latin-1")
-            for name, value in reversed(list(scope["headers"]))
-        }
-        client = scope["client"]
-        peer = client[0] if client else ""
+        sender = self._proxies.sender(scope)
         return Call(
             request_id=self._ids.make(),
             boundary=Boundary.PUBLIC,
-            headers=headers,
-            peer=peer,
-            address=self._proxies.caller(peer, headers.get("x-forwarded-for")),
+            headers=sender.headers,
+            peer=sender.peer,
+            address=sender.address,
         )
 
     async def _step(self, scope: HTTPScope, call: Call, slug: str, step: str) -> Answer:

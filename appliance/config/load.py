@@ -18,7 +18,7 @@ import msgspec
 from appliance.base.errors import ApplianceError, MisconfiguredError, Violation
 from appliance.base.units import Bytes, Seconds
 from appliance.config.endpoints import resolve_clickhouse, resolve_postgres
-from appliance.config.model import Section, Settings
+from appliance.config.model import NetworkSettings, Section, Settings
 from appliance.config.oidc import oidc_slips
 from appliance.config.people import EmailSettings
 from appliance.config.schema import Leaf, leaf_by_key, leaves
@@ -248,9 +248,7 @@ def _cross_check(settings: Settings, origins: Mapping[str, Origin]) -> Iterator[
     yield from starmap(problem, oidc_slips(settings.oidc))
     if settings.tls.key is not None and settings.tls.certificate is None:
         yield problem("tls.key", str(settings.tls.key), "tls.certificate beside it")
-    for network in settings.network.outgoing:
-        if not _is_network(network):
-            yield problem("network.outgoing", repr(network), 'networks like "10.1.2.0/24"')
+    yield from _network_slips(settings.network, problem)
     yield from _port_clashes(settings, problem)
 
 
@@ -271,6 +269,16 @@ def _mail_slips(
             yield problem(f"email.{name}", repr(text), "an address that begins with https://")
     if bool(email.smtp.user) != (email.smtp.password is not None):
         yield problem("email.smtp.user", "one of user and password", "both or neither")
+
+
+def _network_slips(
+    network: NetworkSettings, problem: Callable[[str, str, str], Problem]
+) -> Iterator[Problem]:
+    lists = {"outgoing": network.outgoing, "trusted_proxies": network.trusted_proxies}
+    for key, texts in lists.items():
+        for text in texts:
+            if not _is_network(text):
+                yield problem(f"network.{key}", repr(text), 'networks like "10.1.2.0/24"')
 
 
 def _is_network(text: str) -> bool:

@@ -280,8 +280,8 @@ class NetworkSettings(Section, frozen=True, kw_only=True):
     trusted_proxies: Annotated[
         tuple[Annotated[str, Meta(min_length=1)], ...],
         Meta(
-            description="networks (CIDR) of reverse proxies whose X-Forwarded-For is believed by "
-            "sign-in limits and the audit log"
+            description="networks (CIDR) of reverse proxies whose X-Forwarded-For is believed: by "
+            "sign-in limits, the audit log, places and cookieless identity"
         ),
     ] = ("127.0.0.0/8", "::1/128")
 
@@ -291,6 +291,13 @@ class DiskSettings(Section, frozen=True, kw_only=True):
 
     reserve: Annotated[
         Bytes,
+    cdn_headers: Annotated[
+        bool,
+        Meta(
+            description="believe what a content network's headers (CF-*, True-Client-IP) say about "
+            "a visitor, from trusted proxies"
+        ),
+    ] = False
         Meta(
             description="free disk below which no events are taken, so that the engines can finish "
             "what was taken and answer questions"

@@ -1,15 +1,16 @@
 """Configuration of reverse proxies in front of the public port.
 
-Invariant: the proxy says who the client is and lets nobody else say it: the appliance believes the
-first `X-Forwarded-For` and a content network's headers [ingestion 4].
+Invariant: the proxy says who the client is and lets nobody else say it: the appliance believes what
+a trusted proxy says in `X-Forwarded-For`, and a content network's headers where it is told to
+[ingestion 4].
 """
 
-from appliance.lifecycle.templates.site import CDN_HEADERS, Site
+from appliance.lifecycle.templates.site import Site
 
 
 def render_nginx(site: Site) -> str:
     """A server block for the `http` context, like a file in /etc/nginx/conf.d."""
-    removed = "\n".join(f'        proxy_set_header {name} "";' for name in CDN_HEADERS)
+    removed = "\n".join(f'        proxy_set_header {name} "";' for name in site.removed_headers)
     verify = "" if not site.tls else "\n        proxy_ssl_server_name on;"
     return f"""\
 # {site.domain} in front of the Pug Appliance at {site.address}.
@@ -68,7 +69,7 @@ server {{
 
 def render_caddy(site: Site) -> str:
     """A Caddyfile."""
-    removed = "\n".join(f"        header_up -{name}" for name in CDN_HEADERS)
+    removed = "\n".join(f"        header_up -{name}" for name in site.removed_headers)
     transport = (
         """
         transport http {

@@ -36,7 +36,7 @@ CDN_HEADERS: Final = (
     "CF-Bot-Score",
     "CF-Verified-Bot",
 )
-"""Headers the appliance believes [ingestion 4]; a proxy without a CDN before it removes them."""
+"""Headers of a content network [ingestion 4, 5, 7]; a proxy without one before it removes them."""
 
 
 class Site(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,7 +51,13 @@ class Site(msgspec.Struct, frozen=True, kw_only=True):
     certificate: str = DEFAULT_CERTIFICATE
     key: str = DEFAULT_KEY
     syslog: str = ""
+    cdn_headers: bool = False
     release: str = RELEASE
+
+    @property
+    def removed_headers(self) -> tuple[str, ...]:
+        """What a proxy takes from requests; the appliance does not believe it either."""
+        return () if self.cdn_headers else CDN_HEADERS
 
     @property
     def scheme(self) -> str:
@@ -85,4 +91,5 @@ def make_site(settings: Settings, *, domain: str, port: int) -> Site:
         body_bytes_max=int(settings.api.body_bytes_max),
         grpc_port=settings.api.grpc_port,
         syslog=settings.logs.syslog,
+        cdn_headers=settings.network.cdn_headers,
     )

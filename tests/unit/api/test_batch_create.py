@@ -143,18 +143,22 @@ async def test_drops_are_told_by_reason(client: httpx.AsyncClient, services: Mem
 async def test_facts_of_the_request_reach_the_ingest(
     client: httpx.AsyncClient, services: MemoryServices
 ):
-    """Headers the chain reads, the first of each, and the peer are handed on [ingestion 4.1]."""
+    """Headers the chain reads, the first of each, and the peer are handed on [ingestion 4.1].
+
+    The peer is no proxy of ours: of what it says about others only that it said something remains.
+    """
     headers = [
         *JSON.items(),
         ("user-agent", "Pug/1"),
+        ("user-agent", "Pug/2"),
         ("x-forwarded-for", "198.51.100.1"),
-        ("x-forwarded-for", "192.0.2.7"),
+        ("cf-ipcountry", "AT"),
         ("cookie", "a=b"),
     ]
     await client.post(BATCH_CREATE, headers=headers, content=b"{}")
     facts = services.ingest.facts[0]
     assert facts.peer == "203.0.113.9"
-    assert facts.headers == {"user-agent": "Pug/1", "x-forwarded-for": "198.51.100.1"}
+    assert facts.headers == {"user-agent": "Pug/1", "x-forwarded-for": "-"}
 
 
 @pytest.mark.parametrize(
