@@ -30,6 +30,7 @@ class Call(msgspec.Struct, kw_only=True):
 
     Names in `headers` are lower-case; `peer` is the TCP peer's address, empty when unknown, and
     `address` the caller's behind trusted proxies.
+    `retry_seconds` is when a refused caller may come again, where that is known.
     `error_fields` is what an error says to the log only, like the code of a store.
     """
 
@@ -42,6 +43,7 @@ class Call(msgspec.Struct, kw_only=True):
     signed_in: SignedIn | None = None
     code: str = "ok"
     reason: str = ""
+    retry_seconds: float | None = None
     error_fields: Mapping[str, str] = {}
     events: int | None = None
     dropped: int | None = None

@@ -12,17 +12,21 @@ import structlog
 from connectrpc.code import Code
 from connectrpc.errors import ConnectError
 from protobuf import Message
+from protobuf.wkt import Duration
 
 from appliance.api.call import current_call
 from appliance.base.errors import ApplianceError, InvalidInputError
 from appliance.gen.google.rpc.error_details_pb import (
     BadRequest,
     ErrorInfo,
+    QuotaFailure,
     RequestInfo,
     ResourceInfo,
+    RetryInfo,
 )
 
 ERROR_DOMAIN: Final = "pug.sh"
+_NANOSECONDS: Final = 1_000_000_000
 _HIDDEN: Final = "something went wrong on our side; the log of the server has this request id"
 
 _log = structlog.get_logger()
@@ -74,7 +78,24 @@ def _with_details(error: ApplianceError) -> ConnectError:
             for each in error.violations
         ]
         details.append(BadRequest(field_violations=violations))
+    details += _limit_details(error)
     return ConnectError(code, error.message, details)
+
+
+def _limit_details(error: ApplianceError) -> list[Message]:
+    """Which limit was met, and when to come again; ours, behind those of the contract."""
+    details: list[Message] = []
+    if error.quota is not None:
+        met = QuotaFailure.Violation(
+            subject=error.quota.subject, description=error.quota.description
+        )
+        details.append(QuotaFailure(violations=[met]))
+    if error.retry_seconds is not None:
+        current_call.get().retry_seconds = error.retry_seconds
+        nanos = round(error.retry_seconds * _NANOSECONDS)
+        delay = Duration(seconds=nanos // _NANOSECONDS, nanos=nanos % _NANOSECONDS)
+        details.append(RetryInfo(retry_delay=delay))
+    return details
 
 
 def _common_details(reason: str, code: Code) -> list[Message]:

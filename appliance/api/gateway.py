@@ -6,7 +6,7 @@ the CORS headers of the boundary. One canonical log line per request ends it; ac
 of which there are many, only at level debug.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final, cast
 
 import structlog
@@ -22,7 +22,7 @@ from appliance.api.cors import CorsPolicy
 from appliance.api.errors import wire_error
 from appliance.api.limits import limited, too_large
 from appliance.api.metrics import IN_PROGRESS, REQUESTS, SECONDS
-from appliance.api.ports import Access, Keys
+from appliance.api.ports import Access, Keys, Principal
 from appliance.api.protocols import (
     ACCEPT_POST,
     Answer,
@@ -34,6 +34,7 @@ from appliance.api.protocols import (
 )
 from appliance.api.rpc.registry import MountedService
 from appliance.base.clock import Clock
+from appliance.base.errors import ApplianceError
 from appliance.base.ids import IdMaker
 
 SAFETY_HEADERS: Final[Headers] = [
@@ -126,6 +127,8 @@ class Gateway:
         try:
             await self._admit(call, scope)
             self._check(service, method, scope, protocol)
+            if service.admit is not None:
+                _ask(service.admit, call.caller)
         except Refused as refused:
             answer = refusal(refused.error, content_type=content_type, status=refused.status)
             await outgoing.answer(
@@ -256,12 +259,14 @@ class _Outgoing:
             self.status = message["status"]
             self.started = True
             code = _STATUS_CODES.get(self.status)
-            later = retry_after(code) if code is not None else []
+            later: Headers = []
+            if code is not None and not any(n == b"retry-after" for n, _ in message["headers"]):
+                later = retry_after(code, self._call.retry_seconds)
             message["headers"] = [
                 *message["headers"],
                 *self._headers,
                 *SAFETY_HEADERS,
-                *(pair for pair in later if pair not in message["headers"]),
+                *later,
             ]
         await self._send(message)
 
@@ -275,6 +280,13 @@ class _Outgoing:
             }
         )
         await self({"type": "http.response.body", "body": answer.body, "more_body": False})
+
+
+def _ask(admit: Callable[[Principal], None], caller: Principal) -> None:
+    try:
+        admit(caller)
+    except ApplianceError as error:
+        raise Refused(wire_error(error)) from error
 
 
 def _has_trailers(scope: HTTPScope) -> bool:

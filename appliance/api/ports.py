@@ -66,6 +66,10 @@ class Ingest(Protocol):
     @property
     def counts(self) -> Mapping[tuple[str, str], int]: ...
 
+    def admit(self, principal: Principal, /) -> None:
+        """Return when a batch would be taken; raises what says why not, before it is read."""
+        ...
+
     async def accept(self, principal: Principal, batch: Batch, facts: RequestFacts, /) -> Receipt:
         """Check, enrich and hand over a batch; returning means it is safe."""
         ...

@@ -7,6 +7,7 @@ request's own protocol when that can be told from the content type, else as Conn
 
 from base64 import b64encode
 from enum import Enum
+from math import ceil
 from typing import Final
 from urllib.parse import quote
 
@@ -17,6 +18,7 @@ from protobuf import message_to_json_value
 from protobuf.wkt import Any as AnyMessage
 
 from appliance.base.errors import HTTP_STATUS, ConnectCode
+from appliance.gen.google.rpc.error_details_pb import RetryInfo
 from appliance.gen.google.rpc.status_pb import Status
 
 Headers = list[tuple[bytes, bytes]]
@@ -27,7 +29,7 @@ ACCEPT_POST: Final = (
     b"application/grpc-web+json, application/grpc-web+proto, application/grpc-web-text, "
     b"application/grpc-web-text+proto"
 )
-_RETRY_AFTER_SECONDS: Final = b"1"
+_RETRY_AFTER_SECONDS: Final = 1
 _END_OF_STREAM: Final = 2
 
 
@@ -115,19 +117,31 @@ def refusal(error: ConnectError, *, content_type: str, status: int | None = None
             return _grpc_refusal(error, asked)
 
 
-def retry_after(code: Code) -> Headers:
-    """`Retry-After` for refusals that time may heal."""
+def retry_after(code: Code, seconds: float | None) -> Headers:
+    """`Retry-After` for refusals that time may heal; `seconds` when that is known."""
     if code in {Code.UNAVAILABLE, Code.RESOURCE_EXHAUSTED}:
-        return [(b"retry-after", _RETRY_AFTER_SECONDS)]
+        whole = max(_RETRY_AFTER_SECONDS, ceil(seconds or 0))
+        return [(b"retry-after", str(whole).encode())]
     return []
 
 
 def _connect_refusal(error: ConnectError, status: int | None) -> Answer:
     return Answer(
         status=status or HTTP_STATUS[ConnectCode(error.code.value)],
-        headers=[(b"content-type", b"application/json"), *retry_after(error.code)],
+        headers=[
+            (b"content-type", b"application/json"),
+            *retry_after(error.code, _retry_seconds(error)),
+        ],
         body=msgspec.json.encode(_error_object(error)),
     )
+
+
+def _retry_seconds(error: ConnectError) -> float | None:
+    for detail in error.details:
+        told = detail.value()
+        if isinstance(told, RetryInfo) and told.retry_delay is not None:
+            return told.retry_delay.seconds + told.retry_delay.nanos / 1e9
+    return None
 
 
 def _stream_refusal(error: ConnectError, content_type: str) -> Answer:

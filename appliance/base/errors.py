@@ -51,11 +51,19 @@ class Resource(msgspec.Struct, frozen=True, kw_only=True):
     name: str
 
 
+class Quota(msgspec.Struct, frozen=True, kw_only=True):
+    """A limit that was met, for `google.rpc.QuotaFailure`: whose it is, and which."""
+
+    subject: str
+    description: str
+
+
 class ApplianceError(Exception):
     """An expected failure: a reason token, a public sentence that leaks nothing, a remedy.
 
     `reason` is a token of [services 2.4] or one of ours in the same form; `message` may be shown
-    to anybody; `hint` tells the operator what to do; `fields` go to the log only.
+    to anybody; `hint` tells the operator what to do; `fields` go to the log only;
+    `retry_seconds` says when trying again may help, where that is known.
     """
 
     code: ClassVar[ConnectCode] = ConnectCode.INTERNAL
@@ -71,6 +79,8 @@ class ApplianceError(Exception):
         fields: Mapping[str, str] | None = None,
         violations: tuple[Violation, ...] = (),
         resource: Resource | None = None,
+        quota: Quota | None = None,
+        retry_seconds: float | None = None,
     ) -> None:
         super().__init__(message)
         self.reason = reason
@@ -79,6 +89,8 @@ class ApplianceError(Exception):
         self.fields = dict(fields or {})
         self.violations = violations
         self.resource = resource
+        self.quota = quota
+        self.retry_seconds = retry_seconds
 
     def __str__(self) -> str:
         return f"{self.message}; {self.hint}" if self.hint else self.message

@@ -27,6 +27,11 @@ class Background:
         task.add_done_callback(self._tasks.discard)
         return True
 
+    async def settle(self) -> None:
+        """Wait for what is under way now, however long that takes."""
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+
     async def close(self, *, timeout_seconds: float) -> None:
         """Wait for what is under way; what is not done in time is cancelled."""
         if not self._tasks:

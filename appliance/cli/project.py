@@ -7,6 +7,7 @@ from appliance.base.errors import NotFoundError
 from appliance.cli.desk import at_desk, operator
 from appliance.cli.key import ShownKey, show_key
 from appliance.cli.options import json_option, print_json, print_table, settings_options
+from appliance.cli.project_limits import limits
 from appliance.config.connection import Connection, load_connection, save_connection
 from appliance.config.model import Settings
 from appliance.services.wiring import Services
@@ -28,6 +29,9 @@ class ShownProject(msgspec.Struct, frozen=True, kw_only=True):
 @click.group()
 def project() -> None:
     """Projects that receive events."""
+
+
+project.add_command(limits)
 
 
 @project.command()

@@ -210,6 +210,13 @@ class NatsSettings(Section, frozen=True, kw_only=True):
         Bytes | None,
         Meta(description="disk that streams may take; unset: sized from the free disk"),
     ] = None
+    events_bytes_max: Annotated[
+        Bytes | None,
+        Meta(
+            description="size of the queue of events at which more are refused for a while (503); "
+            "unset: half of what streams may take"
+        ),
+    ] = None
     retention: Annotated[Seconds, Meta(description="how long a stored message can be replayed")] = (
         Seconds(30 * 86400)
     )
@@ -284,13 +291,6 @@ class NetworkSettings(Section, frozen=True, kw_only=True):
             "sign-in limits, the audit log, places and cookieless identity"
         ),
     ] = ("127.0.0.0/8", "::1/128")
-
-
-class DiskSettings(Section, frozen=True, kw_only=True):
-    """What happens when the disk gets full."""
-
-    reserve: Annotated[
-        Bytes,
     cdn_headers: Annotated[
         bool,
         Meta(
@@ -298,6 +298,13 @@ class DiskSettings(Section, frozen=True, kw_only=True):
             "a visitor, from trusted proxies"
         ),
     ] = False
+
+
+class DiskSettings(Section, frozen=True, kw_only=True):
+    """What happens when the disk gets full."""
+
+    reserve: Annotated[
+        Bytes,
         Meta(
             description="free disk below which no events are taken, so that the engines can finish "
             "what was taken and answer questions"

@@ -32,6 +32,7 @@ _MEMORY_STORE_BYTES_MAX: Final = 512 << 20  # what buckets may promise, not what
 _FILE_STORE_BYTES_MIN: Final = 8 << 30  # more than all streams with a limit of their own promise
 _FILE_STORE_BYTES_MAX: Final = 256 << 30
 _FREE_SHARE: Final = 4  # a quarter of what is free
+_EVENTS_SHARE: Final = 2  # events may take half, see services/queue_room.py
 _HEAP_LIMIT: Final = "192MiB"
 _OPEN_FILES_MAX: Final = 65536
 _OOM_SCORE_ADJUST: Final = -300
@@ -116,7 +117,9 @@ def nats_spec(place: Place) -> ProcessSpec:
 def render_config(place: Place, password: str) -> str:
     """The configuration file of the server."""
     folder = place.folders.nats
-    limit = int(place.settings.nats.store_bytes_max or store_bytes(folder))
+    nats = place.settings.nats
+    wanted = _EVENTS_SHARE * (nats.events_bytes_max or 0)
+    limit = int(nats.store_bytes_max or max(store_bytes(folder), wanted))
     assert password.isalnum(), "the generated password needs no quoting"
     return f"""\
 # Written at every start; settings belong into appliance.toml.

@@ -12,17 +12,23 @@ from collections.abc import Sequence
 from typing import Final, Protocol
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from appliance.base.clock import Clock
+from appliance.base.errors import ApplianceError
 from appliance.domain.ingest.chain import ENRICHMENT, Draft, run_steps
 from appliance.domain.ingest.event import Batch, CheckedEvent
 from appliance.domain.ingest.facts import RequestFacts
 from appliance.domain.ingest.rows import encode_blocks
 from appliance.domain.ingest.validate import check_batch
+from appliance.services.allowances import Allowances
 from appliance.services.cookieless import CookielessIdentities
+from appliance.services.places import Places
 from appliance.storage.streams.publish import EVENTS_SUBJECT, PROJECT_HEADER, Publisher
 
 _MINUTE_MS: Final = 60_000
+_REFUSALS: Final = frozenset({"RATE_LIMITED", "QUOTA_EXCEEDED", "QUEUE_FULL"})
+"""Reasons of refusals that are counted here; that of the disk is counted in `room.py`."""
 
 
 class Project(Protocol):
@@ -44,23 +50,48 @@ class IngestService:
     """The use-case behind `BatchCreate`; `counts` is what the metrics show [ingestion 15]."""
 
     def __init__(
-        self, publisher: Publisher, identities: CookielessIdentities, clock: Clock
+        self,
+        publisher: Publisher,
+        identities: CookielessIdentities,
+        places: Places,
+        allowances: Allowances,
+        clock: Clock,
     ) -> None:
         self._publisher = publisher
+        self._allowances = allowances
         self._identities = identities
+        self._places = places
         self._clock = clock
         self.counts: Counter[tuple[str, str]] = Counter()
+
+    def admit(self, principal: Project) -> None:
+        """Return when a batch of this project would be taken; asked before its body is read.
+
+        Raises UnavailableError without room on the disk or in the queue, ExhaustedError over a
+        limit.
+        """
+        try:
+            self._publisher.require_room()
+            self._allowances.require(principal.project_id)
+        except ApplianceError as error:
+            self._count_refusal(error)
+            raise
 
     async def accept(self, principal: Project, batch: Batch, facts: RequestFacts) -> Receipt:
         """Check, enrich and hand over a batch.
 
         Raises InvalidInputError with every violation, UnavailableError without the queue's
-        acknowledgement or room on the disk, ExhaustedError when the queue is full.
+        acknowledgement or room on the disk or in the queue, ExhaustedError over a limit.
         """
         checked = check_batch(batch)
         if not checked:
             return Receipt(accepted=0)
-        self._publisher.require_room()
+        try:
+            self._publisher.require_room()
+            self._allowances.charge(principal.project_id, len(checked))
+        except ApplianceError as error:
+            self._count_refusal(error)
+            raise
         resolution = await self._identities.resolve(principal.project_id, checked, facts)
         if resolution.source is not None:
             self.counts["events.cookieless_identity_source_total", resolution.source.value] += 1
@@ -68,7 +99,9 @@ class IngestService:
             self.counts["events.cookieless_session_degraded_total", degraded.value] += number
         draft = resolution.draft
         if draft.events:
-            draft = run_steps(ENRICHMENT, draft, facts, clock=self._clock).draft
+            place = await self._places.of(facts)
+            told = replace(facts, place=place) if place else facts
+            draft = run_steps(ENRICHMENT, draft, told, clock=self._clock).draft
             await self._hand_over(principal.project_id, draft.events)
         self._count(draft)
         dropped = {reason.value: number for reason, number in draft.dropped.items() if number}
@@ -84,12 +117,22 @@ class IngestService:
         for block in encode_blocks(project_id, events, bytes_max=bytes_max):
             sent = events[position : position + block.rows]
             position += block.rows
-            await self._publisher.publish(
-                EVENTS_SUBJECT,
-                block.body,
-                message_id=make_message_id(project_id, sent),
-                headers={PROJECT_HEADER: project_id},
-            )
+            try:
+                fresh = await self._publisher.publish(
+                    EVENTS_SUBJECT,
+                    block.body,
+                    message_id=make_message_id(project_id, sent),
+                    headers={PROJECT_HEADER: project_id},
+                )
+            except ApplianceError as error:
+                self._count_refusal(error)
+                raise
+            if fresh:
+                self._allowances.note(project_id, len(sent))
+
+    def _count_refusal(self, error: ApplianceError) -> None:
+        if error.reason in _REFUSALS:
+            self.counts["ingest.refused_total", error.reason.lower()] += 1
 
     def _count(self, draft: Draft) -> None:
         for count, number in draft.counts.items():

@@ -17,15 +17,20 @@ from appliance.base.ids import IdMaker, SystemRandomness
 from appliance.config.endpoints import Endpoints, resolve_endpoints
 from appliance.config.model import Settings
 from appliance.config.secrets import Secret, SecretName, load_secret
+from appliance.services.allowances import Allowances
 from appliance.services.control import ControlPlane
 from appliance.services.cookieless import CookielessIdentities
 from appliance.services.deadletters import DeadLettersService
+from appliance.services.geo import GeoService
 from appliance.services.identify import IdentifyService
 from appliance.services.ingest import IngestService
 from appliance.services.insights import InsightsService
 from appliance.services.jobs.requests import JobsService
 from appliance.services.keys import KeyRing
+from appliance.services.limits import LimitsService
 from appliance.services.people import PeopleService
+from appliance.services.places import Places
+from appliance.services.queue_room import QueueRoom
 from appliance.services.room import DiskState, Room, make_room
 from appliance.services.stores import Stores
 from appliance.services.subscriptions import SubscriptionsService
@@ -64,12 +69,20 @@ class Services:
         self._postgres = Postgres(endpoints.postgres)
         self._clickhouse = ClickHouse(endpoints.clickhouse)
         self._streams = Streams(endpoints.nats, name=name)
-        publisher = Publisher(self._streams, require_room=self._room.require)
+        self._queue_room = QueueRoom(self._streams, settings or Settings(), chosen)
+        self._allowances = Allowances(self._postgres, chosen)
+        publisher = Publisher(
+            self._streams,
+            require_room=self._require_room,
+            when_full=self._queue_room.note_full,
+        )
         identities = CookielessIdentities(
             Bucket(self._streams, COOKIELESS_BUCKET), clock=chosen, randomness=SystemRandomness()
         )
         self.keys = KeyRing(self._postgres, self._streams, chosen)
-        self.ingest = IngestService(publisher, identities, chosen)
+        places_file = (settings or Settings()).folders.places_file
+        self._places = Places(self._postgres, places_file, chosen)
+        self.ingest = IngestService(publisher, identities, self._places, self._allowances, chosen)
         self.identify = IdentifyService(publisher, chosen)
         self.insights = InsightsService(ClickHouseInsights(self._clickhouse), chosen)
         self.people = PeopleService(PeopleReader(self._clickhouse))
@@ -87,9 +100,11 @@ class Services:
             ids=ids,
         )
         self.projects = self.control.projects
+        self.limits = LimitsService(stores, self.control.audit, chosen)
         self.key_chain = self.control.api_keys
         self.jobs = JobsService(stores, chosen)
         self.reports = SubscriptionsService(self._postgres, self.control.audit, chosen)
+        self.geo = GeoService(stores, self.control.audit, self._places, places_file)
         self.accounts = self.control.accounts
         self.dead_letters = DeadLettersService(DeadLetters(self._streams))
 
@@ -97,8 +112,19 @@ class Services:
         """Begin to connect; a store that is down is met again when it is needed."""
         try:
             await self._streams.client()
+            await self._queue_room.look()
         except ApplianceError as error:
             _LOG.warning("queue_not_connected", reason=error.reason)
+        await self._allowances.open()
+
+    async def settled(self) -> None:
+        """Return when what runs beside requests at this moment has ended."""
+        await self._queue_room.settle()
+        await self._allowances.settle()
+
+    def _require_room(self) -> None:
+        self._room.require()
+        self._queue_room.require()
 
     def disk(self) -> DiskState:
         """How full the disk is."""
@@ -108,6 +134,9 @@ class Services:
         """Let go of every connection; one that hangs does not keep the others."""
         await self.control.magic_links.close()
         await self.keys.close()
+        await self._allowances.close()
+        await self._queue_room.close()
+        await self._places.close()
         closings: tuple[Awaitable[None], ...] = (
             self._streams.close(),
             self._clickhouse.close(),

@@ -87,10 +87,15 @@ class MemoryIngest:
         self.batches: list[Batch] = []
         self.facts: list[RequestFacts] = []
         self.failure: Exception | None = None
+        self.refusal: ApplianceError | None = None
         self.dropped: dict[str, int] = {}
         self.counts: Counter[tuple[str, str]] = Counter()
         self.check = True
         self.keep = True
+
+    def admit(self, _principal: object) -> None:
+        if self.refusal is not None:
+            raise self.refusal
 
     async def accept(self, _principal: object, batch: Batch, facts: RequestFacts) -> MemoryReceipt:
         if self.failure is not None:

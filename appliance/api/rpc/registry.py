@@ -19,7 +19,7 @@ from appliance.api.call import Boundary
 from appliance.api.codecs import batch_codecs, message_codecs
 from appliance.api.interceptor import HandlerGuard
 from appliance.api.limits import BoundedGzip, BoundedZstd
-from appliance.api.ports import Services
+from appliance.api.ports import Principal, Services
 from appliance.api.rpc.dashboard.customers import Customers
 from appliance.api.rpc.dashboard.email_providers import EmailProviders
 from appliance.api.rpc.dashboard.orgs import Orgs
@@ -47,12 +47,16 @@ from appliance.services.control import ControlPlane
 
 
 class MountedService(msgspec.Struct, frozen=True, kw_only=True):
-    """A service ready to be called: `methods` maps each method to whether it streams."""
+    """A service ready to be called: `methods` maps each method to whether it streams.
+
+    `admit` raises what says why a request of this project is refused before its body is read.
+    """
 
     name: str
     boundary: Boundary
     methods: dict[str, bool]
     application: ConnectASGIApplication[Any]  # the library's generic stands for any service
+    admit: Callable[[Principal], None] | None = None
 
 
 class _Handlers(Protocol):
@@ -112,7 +116,12 @@ def mounted_services(services: Services, body_bytes_max: int) -> tuple[MountedSe
     messages = message_codecs()
 
     def mount(
-        boundary: Boundary, handlers: _Handlers, application: _Application, codecs: list[Codec]
+        boundary: Boundary,
+        handlers: _Handlers,
+        application: _Application,
+        codecs: list[Codec],
+        *,
+        admit: Callable[[Principal], None] | None = None,
     ) -> MountedService:
         description = handlers.desc()
         return MountedService(
@@ -129,6 +138,7 @@ def mounted_services(services: Services, body_bytes_max: int) -> tuple[MountedSe
                 compressions=compressions,
                 codecs=codecs,
             ),
+            admit=admit,
         )
 
     return (
@@ -137,6 +147,7 @@ def mounted_services(services: Services, body_bytes_max: int) -> tuple[MountedSe
             Events(services.ingest),
             events_connect.EventsServiceASGIApplication,
             batch_codecs(),
+            admit=services.ingest.admit,
         ),
         mount(
             Boundary.SHARED,
@@ -145,15 +156,15 @@ def mounted_services(services: Services, body_bytes_max: int) -> tuple[MountedSe
             messages,
         ),
         mount(
-            Boundary.SDK,
-            NamedPersons(services.identify),
-            sdk_profiles_connect.ProfilesSDKServiceASGIApplication,
-            messages,
-        ),
-        mount(
             Boundary.SHARED,
             Profiles(services.people),
             profiles_connect.ProfilesServiceASGIApplication,
+            messages,
+        ),
+        mount(
+            Boundary.SDK,
+            NamedPersons(services.identify),
+            sdk_profiles_connect.ProfilesSDKServiceASGIApplication,
             messages,
         ),
         *(

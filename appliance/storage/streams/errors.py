@@ -1,7 +1,7 @@
 """NATS errors as ours, told apart by class and JetStream `err_code`.
 
 Invariant: a failed publish is never silent: no acknowledgement is an UnavailableError, so that the
-client sends the batch again; a full stream is an ExhaustedError.
+client sends the batch again; a full stream is one too (`QUEUE_FULL`): it is drained by itself.
 """
 
 from collections.abc import Generator
@@ -14,13 +14,13 @@ import nats.js.errors
 from appliance.base.errors import (
     ApplianceError,
     ConflictError,
-    ExhaustedError,
     InvalidInputError,
     MisconfiguredError,
     NotFoundError,
     UnavailableError,
 )
 
+QUEUE_FULL: Final = "QUEUE_FULL"
 WRONG_LAST_SEQUENCE: Final = frozenset({10071, 10164})
 _FULL: Final = frozenset({10023, 10047, 10077, 10122})
 _TOO_LARGE: Final = frozenset({10054})
@@ -82,8 +82,8 @@ def translate(error: nats.js.errors.APIError) -> ApplianceError:
     if code in WRONG_LAST_SEQUENCE:
         made = conflict()
     elif code in _FULL:
-        made = ExhaustedError(
-            "RESOURCE_EXHAUSTED", "the queue is full", hint="free disk or let the workers catch up"
+        made = UnavailableError(
+            QUEUE_FULL, "the queue is full", hint="free disk or let the workers catch up"
         )
     elif code in _TOO_LARGE:
         made = InvalidInputError("MESSAGE_TOO_LARGE", "a message is larger than allowed")

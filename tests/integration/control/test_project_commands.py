@@ -95,3 +95,23 @@ def test_a_life_of_a_key(terminal: Terminal):
     terminal.say("key", "revoke", made["id"], status=1)
     kinds = [row["kind"] for row in terminal.tell("key", "list", project)]
     assert sorted(kinds) == ["private", "public"]
+
+
+def test_limits(terminal: Terminal):
+    """Shown, set one by one, taken away; a project that is not there, and a number that is none."""
+    project = terminal.tell("project", "create", "Limited")["id"]
+    [shown] = terminal.tell("project", "limits", project)
+    assert (shown["events_per_second"], shown["events_per_month"], shown["events"]) == (
+        None,
+    ) * 2 + (0,)
+    terminal.say("project", "limits", project, "--per-second", "500")
+    [shown] = terminal.tell("project", "limits", project, "--per-month", "20000000")
+    assert (shown["events_per_second"], shown["events_per_month"]) == (500, 20_000_000)
+    [shown] = terminal.tell("project", "limits", project, "--per-second", "none")
+    assert (shown["events_per_second"], shown["events_per_month"]) == (None, 20_000_000)
+    assert "20000000" in terminal.say("project", "limits")
+    terminal.say("project", "limits", project, "--per-second", "0", status=2)
+    terminal.say("project", "limits", project, "--per-second", "many", status=2)
+    terminal.say("project", "limits", "--per-second", "5", status=2)
+    terminal.say("project", "limits", "nobody", status=1)
+    terminal.say("project", "limits", "nobody", "--per-second", "5", status=1)

@@ -17,6 +17,7 @@ from appliance.base.errors import (
     InvalidInputError,
     MisconfiguredError,
     NotFoundError,
+    Quota,
     Resource,
     TimedOutError,
     UnauthenticatedError,
@@ -265,3 +266,43 @@ async def test_refusals_carry_safety_headers(client: httpx.AsyncClient):
     ):
         assert answer.headers["x-content-type-options"] == "nosniff"
         assert answer.headers["cache-control"] == "no-store"
+
+
+async def test_a_limit_is_told_with_its_details(
+    client: httpx.AsyncClient, services: MemoryServices
+):
+    """429 names the limit and when to come again, in the header and in the details."""
+    services.ingest.refusal = ExhaustedError(
+        "RATE_LIMITED",
+        "too fast",
+        quota=Quota(subject="project:p", description="10 events a second"),
+        retry_seconds=2.25,
+    )
+    answer = await client.post(BATCH_CREATE, headers=JSON, json={"events": [event()]})
+    told = details(refused(answer, 429, "resource_exhausted"))
+    assert answer.headers.get_list("retry-after") == ["3"]
+    assert told["google.rpc.ErrorInfo"]["reason"] == "RATE_LIMITED"
+    assert told["google.rpc.QuotaFailure"]["violations"] == [
+        {"subject": "project:p", "description": "10 events a second"}
+    ]
+    assert told["google.rpc.RetryInfo"]["retryDelay"] == "2.250s"
+    assert not services.ingest.batches
+
+
+async def test_a_limit_met_while_accepting(client: httpx.AsyncClient, services: MemoryServices):
+    """The same from inside the handler, where the protocol library writes the answer."""
+    services.ingest.failure = UnavailableError("QUEUE_FULL", "full", retry_seconds=5)
+    answer = await client.post(BATCH_CREATE, headers=JSON, json={"events": [event()]})
+    told = details(refused(answer, 503, "unavailable"))
+    assert answer.headers.get_list("retry-after") == ["5"]
+    assert told["google.rpc.RetryInfo"]["retryDelay"] == "5s"
+
+
+async def test_admission_does_not_hide_who_is_calling(
+    client: httpx.AsyncClient, services: MemoryServices
+):
+    """Strangers learn nothing about limits, and a wrong method stays a wrong method."""
+    services.ingest.refusal = ExhaustedError("RATE_LIMITED", "too fast")
+    stranger = await client.post(BATCH_CREATE, json={"events": [event()]})
+    refused(stranger, 401, "unauthenticated")
+    refused(await client.get(BATCH_CREATE, headers=PUBLIC), 405, "unimplemented")

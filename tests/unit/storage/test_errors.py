@@ -72,7 +72,7 @@ def test_clickhouse(code: int | None, ours: type[ApplianceError]) -> None:
         (nats.errors.MaxPayloadError(), InvalidInputError),
         (nats.js.errors.NoStreamResponseError(), UnavailableError),
         (nats.js.errors.APIError(code=400, err_code=10071), ConflictError),
-        (nats.js.errors.APIError(code=503, err_code=10077), ExhaustedError),
+        (nats.js.errors.APIError(code=503, err_code=10077), UnavailableError),
         (nats.js.errors.ServiceUnavailableError(code=503, err_code=10008), UnavailableError),
         (nats.js.errors.NotFoundError(code=404, err_code=10037), NotFoundError),
         (OSError(), UnavailableError),
