@@ -1,6 +1,6 @@
 """The duty of the scheduler, with all that its jobs need.
 
-Invariant: it has started when it takes part, whether it leads or waits; what the machine half of
+Invariant: it takes part whether it leads or waits; what the machine half of
 the appliance must do for a job (let the events worker rest, look at backups) comes in as functions
 from the command line, the only place that knows both halves.
 """
@@ -67,10 +67,11 @@ def scheduler_duty(
     )
     scheduler = Scheduler(desk, jobs)
     stores.streams.listen(RUN_SUBJECT, scheduler.ask)
-    state = WorkerState(name=WORKER_NAME)
+    # It takes part from the beginning: a store that is away is waited for.
+    state = WorkerState(name=WORKER_NAME, started=True)
 
     async def run(stop: asyncio.Event) -> None:
-        state.started, state.broken = True, ""
+        state.broken = ""
         await scheduler.run(stop)
 
     return Duty(state=state, run=run)
