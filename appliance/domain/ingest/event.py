@@ -27,8 +27,8 @@ INT64_MAX: Final = (1 << 63) - 1
 
 _EPOCH: Final = datetime(1970, 1, 1)  # noqa: DTZ001 zones are handled in the text, all is UTC
 _SECOND: Final = timedelta(seconds=1)
-_INSTANT_MIN_MS: Final = -62_135_596_800_000
-_INSTANT_MAX_MS: Final = 253_402_300_799_999
+INSTANT_MIN_MS: Final = -62_135_596_800_000
+INSTANT_MAX_MS: Final = 253_402_300_799_999
 
 
 class Instant(Struct, frozen=True, order=True, gc=False):
@@ -171,7 +171,7 @@ def instant_from_parts(seconds: int, nanos: int) -> int:
     range of the JSON form.
     """
     milliseconds = seconds * 1000 + nanos // 1_000_000
-    return min(max(milliseconds, _INSTANT_MIN_MS), _INSTANT_MAX_MS)
+    return min(max(milliseconds, INSTANT_MIN_MS), INSTANT_MAX_MS)
 
 
 @lru_cache(maxsize=4096)  # events of one batch share their second more often than not
@@ -206,7 +206,7 @@ def _parse_any_instant(text: str) -> int:
             raise ValueError("a timestamp's offset is at most 23:59")
         offset = (hours * 60 + minutes) * 60_000
         milliseconds += offset if match["sign"] == "-" else -offset
-    if not _INSTANT_MIN_MS <= milliseconds <= _INSTANT_MAX_MS:
+    if not INSTANT_MIN_MS <= milliseconds <= INSTANT_MAX_MS:
         raise ValueError("a timestamp lies in the years 1 to 9999 UTC")
     return milliseconds
 
