@@ -43,6 +43,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "org": ("appliance.cli.org:org", "Organisations and who belongs to them."),
     "project": ("appliance.cli.project:project", "Projects that receive events."),
     "key": ("appliance.cli.key:key", "API keys of a project."),
+    "geo": ("appliance.cli.geo:geo", "Where addresses are."),
     "mail": ("appliance.cli.mail:mail", "Try the mail provider, look at the letters."),
     "email": ("appliance.cli.mail:mail", "The same as `mail`."),
     "doctor": ("appliance.cli.doctor:doctor", "Find what is wrong, with cause and remedy."),
