@@ -29,7 +29,7 @@ from appliance.workers.email import serve_email
 from appliance.workers.state import WorkerState
 from tests.support.smtp_server import SmtpServerProcess
 
-WAIT_SECONDS = 30.0
+WAIT_SECONDS = 90.0
 BASE_URL = "https://pug.test"
 
 
@@ -79,6 +79,16 @@ class MailStage:
         jetstream = await self.streams.jetstream()
         told = await jetstream.stream_info(EMAIL_STREAM, subjects_filter=EMAIL_SUBJECT)
         return sum((told.state.subjects or {}).values())
+
+    async def until_taken(self) -> None:
+        """Wait until a worker has taken a job that it has not settled."""
+
+        async def taken() -> bool | None:
+            jetstream = await self.streams.jetstream()
+            told = await jetstream.consumer_info(EMAIL_STREAM, EMAIL_DURABLE)
+            return bool(told.num_ack_pending) or None
+
+        assert await poll(taken, every_seconds=0.05, timeout_seconds=WAIT_SECONDS)
 
     async def until_empty(self) -> None:
         """Wait until no mail job lies on the stream."""

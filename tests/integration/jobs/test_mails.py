@@ -1,6 +1,7 @@
 """Weekly reports, reminders and erasures: who is told what, and how often."""
 
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
@@ -10,11 +11,16 @@ from appliance.gen.workers.compliance.v1.compliance_pb import EraseMessage
 from appliance.services.audit import AuditLog
 from appliance.services.jobs.desk import Reminder
 from appliance.services.jobs.erasures import repeat_stuck_erasures
+from appliance.services.jobs.mailing import find_mailer
 from appliance.services.jobs.reminders import remind_operator
 from appliance.services.jobs.reports import send_weekly_reports
+from appliance.services.links import DashboardLinks
+from appliance.services.mail.desk import make_delivery
 from appliance.services.subscriptions import SubscriptionsService
 from tests.support.jobs import JobStage, RecordingMailer
+from tests.support.mail_stage import BASE_URL, relay_settings
 from tests.support.pipeline import make_events
+from tests.support.smtp_server import smtp_server
 
 pytestmark = [pytest.mark.anyio, pytest.mark.integration]
 
@@ -23,6 +29,28 @@ OPERATOR = Actor(kind=ActorKind.OPERATOR, label="root")
 
 def service(stage: JobStage) -> SubscriptionsService:
     return SubscriptionsService(stage.database, AuditLog(stage.clock, stage.ids), stage.clock)
+
+
+async def test_report_reaches_a_mailbox(full_stage: JobStage, tmp_path: Path) -> None:
+    """The operator's provider carries it: one mail with both forms, however often the job runs."""
+    stage = full_stage
+    org = await stage.make_org()
+    project = await stage.make_project(org)
+    await stage.make_member(org, "mina@pug.test")
+    await go_to(stage, "2026-05-12T12:00")
+    await service(stage).subscribe(OPERATOR, project_id=project, email="mina@pug.test")
+    await go_to(stage, "2026-05-18T07:00")
+    with smtp_server(tmp_path) as relay:
+        email = relay_settings(relay)
+        delivery = make_delivery(email, stage.database, DashboardLinks(BASE_URL), stage.clock)
+        desk = stage.desk(await stage.leading(), mailer=find_mailer(email, delivery))
+        assert await send_weekly_reports(desk) == "sent 1 reports to 1 subscriptions"
+        await send_weekly_reports(desk)
+        (mail,) = relay.mails()
+    assert mail.recipients == ["mina@pug.test"]
+    assert "Shop" in str(mail.message["subject"])
+    assert "Shop" in mail.text
+    assert "Shop" in mail.html
 
 
 async def go_to(stage: JobStage, text: str) -> None:

@@ -14,8 +14,11 @@ from pathlib import Path
 import pytest
 
 from appliance.base.ready import READY_DESCRIPTOR_VARIABLE, parse_ready
+from appliance.config.endpoints import resolve_endpoints
+from appliance.config.model import Settings
 from appliance.config.secrets import ensure_secrets
 from tests.support.authority import Authority, write_pem
+from tests.support.mail_stage import open_mail_stage, relay_settings
 from tests.support.smtp_server import Behaviour, SmtpServerProcess, smtp_server
 from tests.support.stack import pug
 
@@ -98,7 +101,9 @@ def test_an_unknown_letter_is_a_usage_error():
 
 
 @contextmanager
-def worker(folder: Path, *flags: str) -> Generator[tuple[subprocess.Popen[bytes], int, Path]]:
+def worker(
+    folder: Path, *flags: str, data_dir: Path | None = None
+) -> Generator[tuple[subprocess.Popen[bytes], int, Path]]:
     """`worker email` with these flags, READY; its process, health port and log."""
     folder.mkdir(exist_ok=True)
     log = folder / "worker.log"
@@ -107,7 +112,7 @@ def worker(folder: Path, *flags: str) -> Generator[tuple[subprocess.Popen[bytes]
         process = subprocess.Popen(
             [
                 *(sys.executable, "-m", "appliance", "worker", "email"),
-                *("--data-dir", str(folder / "pug"), *flags),
+                *("--data-dir", str(data_dir or folder / "pug"), *flags),
             ],
             stdout=output,
             stderr=output,
@@ -139,3 +144,26 @@ def test_without_any_provider_the_process_idles(tmp_path: Path):
     idle = next(line for line in lines if line["event"] == "worker_idle")
     assert idle["missing"] == ["email.provider"]
     assert {line["component"] for line in lines} == {"email"}
+
+
+@pytest.mark.anyio
+@pytest.mark.integration
+async def test_a_mail_whose_worker_was_killed_is_sent_by_the_next(
+    engines: Settings, tmp_path: Path
+) -> None:
+    """SIGKILL while the server keeps the worker waiting: the job comes again, with the same key."""
+    async with open_mail_stage(resolve_endpoints(engines)) as stage:
+        with (
+            smtp_server(tmp_path / "silent", Behaviour(greets=False)) as silent,
+            worker(tmp_path / "first", *relay(silent), data_dir=engines.data_dir) as (first, *_),
+        ):
+            assert await stage.queue(relay_settings(silent)).magic_link("a@b.example", "x", "job-7")
+            await stage.until_taken()
+            first.kill()
+        with (
+            smtp_server(tmp_path / "well") as well,
+            worker(tmp_path / "second", *relay(well), data_dir=engines.data_dir),
+        ):
+            await stage.until_empty()
+            (mail,) = well.mails()
+    assert mail.message["x-idempotency-key"] == "job-7"
