@@ -51,6 +51,14 @@ class Folders(msgspec.Struct, frozen=True, kw_only=True):
         return self.root / "geo" / "places.mmdb"
 
     @property
+    def erasures(self) -> Path:
+        return self.root / "spool" / "erasures"
+
+    @property
+    def imports(self) -> Path:
+        return self.root / "imports"
+
+    @property
     def backups(self) -> Path:
         return self.root / "backups"
 

@@ -8,7 +8,7 @@ and that is counted. What a message means is the work's business, when it is ove
 
 import asyncio
 from collections.abc import Mapping
-from typing import Final, Protocol
+from typing import Final, Protocol, runtime_checkable
 
 import structlog
 from msgspec import Struct
@@ -54,6 +54,15 @@ class Work(Protocol):
 
     def kept(self, payload: bytes, /) -> bytes:
         """The payload as a dead letter holds it."""
+        ...
+
+
+@runtime_checkable
+class GivesUp(Protocol):
+    """Work that keeps a record of its own of what ended badly."""
+
+    async def give_up(self, payload: bytes, cause: str, /) -> None:
+        """Write down that the message failed for good; called before its dead letter is kept."""
         ...
 
 
@@ -154,6 +163,8 @@ class QueueWorker:
             return
         item = await self._source.next(free=free, wait_seconds=FETCH_SECONDS)
         if item is None:
+            if not self._running:
+                self._state.lag_seconds = 0.0
             await self._tidy()
             return
         task = group.create_task(self._settle(item))
@@ -178,8 +189,10 @@ class QueueWorker:
 
     async def _settle(self, item: WorkItem) -> None:
         """Handle one message and tell the queue how it ended; never raises."""
+        began_at = self._clock.monotonic_seconds()
         try:
             failure = await self._attempt(item)
+            self._time(item, self._clock.monotonic_seconds() - began_at)
             if failure is None:
                 await self._source.done(item)
                 self._state.rows += 1
@@ -189,6 +202,13 @@ class QueueWorker:
         except ApplianceError as error:
             # Not told, so it comes again; the work is done twice at worst.
             _LOG.warning("message_not_settled", worker=self._work.name, reason=error.reason)
+
+    def _time(self, item: WorkItem, seconds: float) -> None:
+        self._state.work.observe(seconds)
+        if item.queued_at is not None:
+            waited = max(0.0, self._clock.now().timestamp() - item.queued_at)
+            self._state.freshness.observe(waited)
+            self._state.lag_seconds = waited
 
     async def _attempt(self, item: WorkItem) -> Exception | None:
         try:
@@ -219,6 +239,8 @@ class QueueWorker:
         if isinstance(verdict, RetryAfter):
             await self._source.later(item, seconds=verdict.seconds)
             return
+        if isinstance(self._work, GivesUp):
+            await self._work.give_up(item.payload, reason)
         await self._bury(item, reason, verdict.disposition)
         await self._source.never(item)
         await self._forget(item)

@@ -43,6 +43,36 @@ SERVED: Final = {
     "person_get": {"error", "get", "note", "person", "state"},
     "activity": {"events", "note", "out"},
     "page_token": {"accept", "note", "token"},
+    "erasure_request": {
+        "call",
+        "error",
+        "given",
+        "id",
+        "ledger",
+        "ledgerRows",
+        "note",
+        "published",
+        "returns",
+        "softDeleted",
+    },
+    "erasure_execute": {
+        "aliases",
+        "delivery",
+        "disposition",
+        "events",
+        "eventsIdentified",
+        "failure",
+        "frozenDistinctIds",
+        "frozenSessionIds",
+        "id",
+        "ledger",
+        "note",
+        "remainingEvents",
+        "remainingSessionRollups",
+        "sessionRollups",
+        "status",
+        "unsure",
+    },
 }
 """Sections with a test, and the keys that their cases may have."""
 
@@ -51,8 +81,6 @@ UNSERVED: Final = {
     "identify_validation": _PEOPLE,
     "merge": _PEOPLE,
     "identify_flow": _PEOPLE,
-    "erasure_request": _PEOPLE,
-    "erasure_execute": _PEOPLE,
 }
 """Sections without a test in the ingest rooms, and why."""
 
