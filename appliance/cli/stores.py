@@ -4,6 +4,7 @@ import asyncio
 import os
 import sys
 from collections.abc import Awaitable
+from pathlib import Path
 
 import click
 
@@ -95,6 +96,17 @@ def serve_clickhouse(settings: Settings) -> None:
         ),
         on_ready=Notifier(environment).ready,
     )
+
+
+@clickhouse.command("read-table", hidden=True)
+@click.argument("path", type=click.Path(path_type=Path, dir_okay=False))
+@click.option("--skip", type=click.IntRange(min=0), default=0, help="Rows to pass over.")
+@click.option("--descriptor", type=click.IntRange(min=1), required=True, help="Where to write.")
+def read_table(path: Path, *, skip: int, descriptor: int) -> None:
+    """Write the rows of a Parquet file as JSON lines (started by `import events`)."""
+    from appliance.clickhouse_http.table_file import write_table  # noqa: PLC0415 the machine half only here
+
+    write_table(path, skip=skip, descriptor=descriptor)
 
 
 def _machine_memory_bytes() -> int:

@@ -174,6 +174,17 @@ class Engine:
         self._lock.release()
 
 
+def open_memory() -> Connection:
+    """A connection of an engine without a data directory, for reading files; raises EngineError.
+
+    A process has either this or an `Engine`, never both.
+    """
+    try:
+        return Connection(_open(":memory:"))
+    except RuntimeError as error:
+        raise parse_engine_error(str(error)) from error
+
+
 def _open(target: str) -> _Handle:
     return cast("_Module", _chdb).connect(target)
 

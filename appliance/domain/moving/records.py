@@ -11,14 +11,12 @@ from typing import Final, cast
 import msgspec
 from msgspec import Struct, field
 
+from appliance.domain.compat.mapped import Reception, event_id, session_id
 from appliance.domain.ingest.event import Event, Properties
 from appliance.domain.ingest.slots import text_of
 from appliance.domain.moving.values import (
     TEXT_ID_CHARACTERS_MAX,
     Refused,
-    day_of,
-    is_uuid,
-    make_id,
     read_properties,
     read_time,
     read_value,
@@ -88,21 +86,19 @@ def read_record(project_id: str, record: Record, columns: Columns) -> Event:
     occur_time_ms = read_time(_required(parts, "occur_time"))
     distinct_id = _text(_required(parts, "distinct_id"), "distinct_id")
     kind = _text(parts.fields.get("kind") or columns.kind or _required(parts, "kind"), "kind")
-    session = _optional(parts, "session_id")
-    if not session:
-        session = make_id("session", project_id, distinct_id, day_of(occur_time_ms))
-    elif not is_uuid(session):
-        session = make_id("session", project_id, distinct_id, session)
-    event = Event(
-        event_id=_optional(parts, "event_id"),
+    # ids are made as for clients of other systems, of what is told and never of when it came
+    reception = Reception(project_id=project_id, received_ms=occur_time_ms)
+    return Event(
+        event_id=event_id(reception, _optional(parts, "event_id"), record, occur_time_ms),
         kind=kind,
         occur_time_ms=occur_time_ms,
         distinct_id=distinct_id,
-        session_id=session,
+        session_id=session_id(
+            reception, _optional(parts, "session_id"), distinct_id, occur_time_ms
+        ),
         auto_properties=parts.auto,
         custom_properties=parts.custom,
     )
-    return _with_id(project_id, event)
 
 
 def _place(parts: _Parts, column: str, raw: object, columns: Columns) -> None:
@@ -161,29 +157,3 @@ def _text(raw: object, name: str) -> str:
     if len(text) > TEXT_ID_CHARACTERS_MAX:
         raise Refused(f"{name} has more than {TEXT_ID_CHARACTERS_MAX} characters")
     return text
-
-
-def _with_id(project_id: str, event: Event) -> Event:
-    if event.event_id is not None and is_uuid(event.event_id):
-        return event
-    if event.event_id is not None:
-        made = make_id("event", project_id, event.event_id)
-    else:
-        made = make_id("event", project_id, "", _content(event))
-    return msgspec.structs.replace(event, event_id=made)
-
-
-def _content(event: Event) -> str:
-    told = (
-        event.kind,
-        event.occur_time_ms,
-        event.distinct_id,
-        event.session_id,
-        sorted(_slots(event.auto_properties)),
-        sorted(_slots(event.custom_properties)),
-    )
-    return msgspec.json.encode(told).decode()
-
-
-def _slots(properties: Properties) -> list[tuple[str, str, str]]:
-    return [(key, type(value).__name__, str(value)) for key, value in properties.items()]

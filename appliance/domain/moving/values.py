@@ -1,16 +1,13 @@
-"""What stands in a file, as the values of an event: typed slots, instants, ids.
+"""What stands in a file, as the values of an event: typed slots and instants.
 
 Invariant: a value either becomes exactly one typed slot or raises `Refused` with a sentence for
-people; nothing is cut or guessed. Ids that a file lacks are made of what the file says, so that the
-same line is the same event however often it is imported. Records are read in `records.py`.
+people; nothing is cut or guessed. What clients of other systems send is read in
+`domain/compat/reading.py`, which gives way instead. Records are read in `records.py`.
 """
 
-import hashlib
 import re
 from collections.abc import Mapping
-from datetime import datetime, timedelta
 from typing import Final, cast
-from uuid import UUID
 
 import msgspec
 
@@ -24,7 +21,6 @@ from appliance.domain.ingest.event import (
 )
 
 TEXT_ID_CHARACTERS_MAX: Final = 1024
-_UUID: Final = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _DIGITS: Final = re.compile(r"[+-]?[0-9]{1,19}(\.[0-9]{1,9})?")
 _CLOCK: Final = re.compile(
     r"(?P<day>[0-9]{4}-[0-9]{2}-[0-9]{2})"
@@ -32,8 +28,6 @@ _CLOCK: Final = re.compile(
     r" ?(?P<zone>Z|z|UTC|[+-][0-9]{2}(?::?[0-9]{2})?)?)?"
 )
 _MINUTES_LENGTH: Final = len("05:06")
-_EPOCH: Final = datetime(1970, 1, 1)  # noqa: DTZ001 all is UTC, and zone-less is twice as fast
-_MILLISECOND: Final = timedelta(milliseconds=1)
 _SLOTS: Final = {
     "stringValue": "string",
     "string_value": "string",
@@ -148,22 +142,3 @@ def _read_clock(text: str) -> int:
         return parse_instant(f"{match['day']}T{time}{zone}")
     except ValueError as error:
         raise Refused(f"the time {text[:40]!r} does not exist") from error
-
-
-def is_uuid(text: str) -> bool:
-    """Whether this is a UUID in the form of the contract [ingestion 2]."""
-    return _UUID.fullmatch(text) is not None
-
-
-def make_id(*parts: str) -> str:
-    """A UUID that is the same whenever these texts are."""
-    digest = hashlib.blake2b("\0".join(parts).encode(), digest_size=16).digest()
-    return str(UUID(bytes=digest, version=5))
-
-
-def day_of(milliseconds: int) -> str:
-    """The UTC day of an instant, for ids that a day shares."""
-    try:
-        return (_EPOCH + milliseconds * _MILLISECOND).date().isoformat()
-    except OverflowError as error:
-        raise Refused("the time is outside the years 1 to 9999") from error

@@ -17,7 +17,7 @@ from appliance.domain.insights.filters import Condition
 from appliance.domain.insights.spec import TimeRange
 from appliance.storage.clickhouse.client import ClickHouse, Setting
 from appliance.storage.clickhouse.columns import COLUMNS
-from appliance.storage.clickhouse.fragment import Fragment, fill, finish, join, literal
+from appliance.storage.clickhouse.fragment import Fragment, fill, finish, join, literal, texts_value
 from appliance.storage.clickhouse.insights.conditions import compile_condition, compile_window
 
 EXPORT_SECONDS_MAX: Final = 12 * 3600
@@ -32,10 +32,11 @@ class ExportFormat(StrEnum):
 
 
 class ExportQuery(Struct, frozen=True, kw_only=True):
-    """Which events of which project."""
+    """Which events of which project; `distinct_ids` empty: of everybody."""
 
     project_id: str
     window: TimeRange
+    distinct_ids: tuple[str, ...] = ()
     condition: Condition
 
 
@@ -139,11 +140,10 @@ async def stream_events(
 
 
 def _where(query: ExportQuery) -> Fragment:
-    return fill(
-        "<window> AND <condition>",
-        window=compile_window(query.project_id, query.window),
-        condition=compile_condition(query.condition),
-    )
+    tests = [compile_window(query.project_id, query.window), compile_condition(query.condition)]
+    if query.distinct_ids:
+        tests.append(fill("distinct_id IN <ids>", ids=texts_value(query.distinct_ids)))
+    return join(" AND ", tests)
 
 
 def _pairs(column: LiteralString) -> Fragment:
