@@ -51,6 +51,14 @@ def email(sources: Sources) -> None:
     _run(sources, component="email", only="email")
 
 
+@worker.command()
+@click.argument("kind", type=click.Choice(["identify", "alias", "upsert"]))
+@sources_options
+def profile(sources: Sources, kind: str) -> None:
+    """Name persons, or write what the read side shows of them."""
+    _run(sources, component="people", only=kind)
+
+
 def _run(sources: Sources, *, component: str, only: str = "") -> None:
     from appliance.cli.scheduler_hands import let_writer_rest, look_around  # noqa: PLC0415 after the log is set up
     from appliance.workers.background import run_background  # noqa: PLC0415 after the log is set up

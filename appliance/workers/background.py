@@ -16,6 +16,7 @@ from appliance.storage.clickhouse.retention import STATEMENT_SECONDS_MAX
 from appliance.workers.duty import Duty
 from appliance.workers.email_duty import email_duty
 from appliance.workers.process import serve_duties, stop_on_signals
+from appliance.workers.profiles import profile_duties
 from appliance.workers.scheduler_duty import Hands, scheduler_duty
 
 PROCESS_NAME: Final = "pug-background"
@@ -41,6 +42,7 @@ async def run_background(
             stop,
             health_address=settings.worker.health_addr,
             connected=lambda: services.stores.streams.connected,
+            announce=services.stores.publisher.announce,
         )
     finally:
         await patient.close()
@@ -54,4 +56,5 @@ def make_duties(
     return (
         email_duty(services.stores, settings, clock),
         scheduler_duty(services, settings, clock, hands, patient=patient),
+        *profile_duties(services.stores, settings, clock),
     )
