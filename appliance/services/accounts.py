@@ -4,7 +4,6 @@ Invariant: a wrong password, an unknown address, an account without a password a
 are refused alike, after the same work [services 5].
 """
 
-from typing import Final
 
 from msgspec import Struct
 
@@ -18,7 +17,7 @@ from appliance.base.errors import (
 )
 from appliance.base.ids import IdMaker
 from appliance.config.secrets import Secret
-from appliance.domain.access.callers import Actor, ActorKind
+from appliance.domain.access.callers import OPERATOR, Actor
 from appliance.domain.access.passwords import NAME_CHARACTERS_MAX, check_email, check_password
 from appliance.domain.access.roles import Role
 from appliance.services.audit import AuditLog
@@ -43,7 +42,6 @@ from appliance.storage.postgres.pool import Postgres
 from appliance.storage.postgres.projects import ensure_default_org
 from appliance.storage.postgres.sessions import revoke_all_of
 
-OPERATOR: Final = Actor(kind=ActorKind.OPERATOR)
 """Somebody at the machine itself."""
 
 

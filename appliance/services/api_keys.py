@@ -15,10 +15,10 @@ from appliance.base.clock import Clock
 from appliance.base.errors import InvalidInputError, NotFoundError, Resource
 from appliance.base.ids import IdMaker
 from appliance.base.units import Seconds
-from appliance.domain.access.callers import Actor
+from appliance.domain.access.callers import OPERATOR, Actor
 from appliance.services.audit import AuditLog
 from appliance.services.keys import CreatedKey, lookup_token, make_key
-from appliance.services.projects import OPERATOR, check_text, project_not_found
+from appliance.services.projects import check_text, project_not_found
 from appliance.services.stores import Stores
 from appliance.storage.postgres.api_keys import (
     DroppedKey,

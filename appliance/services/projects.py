@@ -23,7 +23,7 @@ from appliance.base.errors import (
     Violation,
 )
 from appliance.base.ids import IdMaker
-from appliance.domain.access.callers import Actor, ActorKind
+from appliance.domain.access.callers import OPERATOR, Actor
 from appliance.services.audit import AuditLog
 from appliance.services.keys import CreatedKey, make_key
 from appliance.services.stores import Stores
@@ -62,7 +62,6 @@ RESTORE_DAYS: Final = 30
 """How long a deleted project can be restored; then the scheduler purges it."""
 RETENTION_DAYS_MAX: Final = 36_500
 PUSH_ACCOUNT_CHARACTERS_MAX: Final = 65_536
-OPERATOR: Final = Actor(kind=ActorKind.OPERATOR)
 """Somebody at the machine itself."""
 _ZONE: Final = re.compile(r"[A-Za-z0-9_+/-]{1,64}")
 _NOT_ZONES: Final = ("posix", "right/", "localtime", "Factory")

@@ -1,6 +1,7 @@
 """Who calls: the signed-in customer, the project meant, and the actor the audit log names."""
 
 from enum import StrEnum
+from typing import Final
 
 from msgspec import Struct
 
@@ -27,6 +28,10 @@ class Actor(Struct, frozen=True, kw_only=True):
     id: str = ""
     label: str = ""
     address: str = ""
+
+
+OPERATOR: Final = Actor(kind=ActorKind.OPERATOR)
+"""Whoever may run commands on the machine."""
 
 
 class ProjectAccess(Struct, frozen=True, kw_only=True):
