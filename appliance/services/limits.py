@@ -8,10 +8,10 @@ from typing import Final
 
 from appliance.base.clock import Clock
 from appliance.base.errors import InvalidInputError
-from appliance.domain.access.callers import Actor
+from appliance.domain.access.callers import OPERATOR, Actor
 from appliance.domain.ingest.allowance import ProjectLimits, month_of
 from appliance.services.audit import AuditLog
-from appliance.services.projects import OPERATOR, project_not_found
+from appliance.services.projects import project_not_found
 from appliance.services.stores import Stores
 from appliance.storage.postgres.limits import (
     ProjectUse,
