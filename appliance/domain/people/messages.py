@@ -66,10 +66,14 @@ def micros_of(at: datetime) -> int:
 
 
 def read_properties(message: StructMessage | None, *, field: str) -> Properties:
-    """The JSON object of a message; raises InvalidInputError for a number that is none."""
+    """The JSON object of a message; raises InvalidInputError for what is no JSON value."""
     if message is None:
         return {}
-    return {_text(key): _value(value, field) for key, value in message.to_python().items()}
+    try:
+        sent = message.to_python()
+    except ValueError as error:
+        raise _broken(field, "holds a value of no kind") from error
+    return {_text(key): _value(value, field) for key, value in sent.items()}
 
 
 def write_properties(properties: Properties) -> StructMessage:

@@ -130,7 +130,7 @@ def _profile(row: Record) -> StoredProfile:
         id=cast("str", row["id"]),
         external_id=cast("str", row["external_id"]),
         held=Held(
-            properties=msgspec.json.decode(cast("str", row["properties"]), type=Properties),
+            properties=cast("Properties", msgspec.json.decode(cast("str", row["properties"]))),
             orders=msgspec.json.decode(cast("str", row["orders"]), type=Orders),
         ),
         created_at=cast("datetime", row["created_at"]),
