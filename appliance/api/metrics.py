@@ -5,7 +5,7 @@ Counters of the ingest chain keep the contract's names, dots as underscores [ing
 raised where things happen; this module owns the ones of the faces.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 from prometheus_client import (
@@ -22,6 +22,7 @@ from prometheus_client.registry import Collector
 
 from appliance.api.ports import Disk
 from appliance.api.protocols import Answer
+from appliance.domain.figures import Family, render
 
 REQUESTS: Final = Counter("rpc_requests_total", "Finished requests.", ("service", "method", "code"))
 SECONDS: Final = Histogram(
@@ -45,8 +46,12 @@ _LABELS: Final[dict[str, str]] = {
 """Label names of the contract's counters; the others are told apart by `reason`."""
 
 
-def exposition(counts: Mapping[tuple[str, str], int], disk: Disk) -> Answer:
-    """All metrics of this process in the text format, with the `counts` of its services."""
+def exposition(
+    counts: Mapping[tuple[str, str], int], disk: Disk, stages: Sequence[Family]
+) -> Answer:
+    """All metrics of this process in the text format, with the `counts` of its services and the
+    numbers of the `stages` behind them.
+    """
     SCRAPES.inc()
     chain = CollectorRegistry()
     chain.register(_Chain(counts))
@@ -54,7 +59,7 @@ def exposition(counts: Mapping[tuple[str, str], int], disk: Disk) -> Answer:
     return Answer(
         status=200,
         headers=[(b"content-type", CONTENT_TYPE_LATEST.encode())],
-        body=generate_latest(REGISTRY) + generate_latest(chain),
+        body=generate_latest(REGISTRY) + generate_latest(chain) + render(stages).encode(),
     )
 
 

@@ -152,6 +152,7 @@ class EventsWriter:
     async def _step(self, position: Position) -> Position:
         gathered = await self._gather()
         if gathered is None:
+            self._state.lag_seconds = 0.0
             return await self._beat(position)
         gathered, stored = await self._look_up(gathered)
         dead = tuple(one.delivery.sequence for one in gathered.dead)
@@ -165,8 +166,10 @@ class EventsWriter:
             dead=dead,
         )
         position = await self._open_block(position, block)
+        began_at = self._clock.monotonic_seconds()
         block = await self._insert(block, gathered)
-        self._count(gathered.messages, block)
+        self._state.work.observe(self._clock.monotonic_seconds() - began_at)
+        self._count(gathered, block)
         await self._reader.acknowledge([one.reply for one in gathered.deliveries])
         await self._trim(block.last)
         # `done` is written with the next block, or by the next beat: until then a crash only
@@ -412,9 +415,17 @@ class EventsWriter:
             quiet = quiet + STANDBY_POLL_SECONDS if self._ledger.revision == seen else 0.0
             seen = self._ledger.revision
 
-    def _count(self, messages: Sequence[Message], block: Block) -> None:
+    def _count(self, gathered: Gathered, block: Block) -> None:
+        messages = gathered.messages
         kept = count_kept(messages, block)
         self._state.blocks += 1
         self._state.rows += kept
         self._state.repeated_rows += sum(len(one.rows) for one in messages) - kept
+        now = self._clock.now().timestamp()
+        rows = {one.sequence: len(one.rows) for one in messages}
+        for one in gathered.deliveries:
+            if one.sequence in rows:
+                waited = max(0.0, now - one.queued_at)
+                self._state.freshness.observe(waited, times=rows[one.sequence])
+        self._state.lag_seconds = max(0.0, now - gathered.deliveries[0].queued_at)
         _LOG.debug("block_stored", number=block.number, messages=len(messages), rows=kept)

@@ -9,6 +9,8 @@ from typing import Final, Self
 
 import structlog
 
+from appliance.domain.figures import render
+from appliance.workers.figures import worker_families
 from appliance.workers.state import WorkerState
 
 OFF: Final = "off"
@@ -40,36 +42,6 @@ def readyz(states: tuple[WorkerState, ...]) -> tuple[int, str]:
         if not state.connected:
             return 503, f"worker {state.name}: the queue is not connected"
     return 200, "ok"
-
-
-def metrics(states: tuple[WorkerState, ...]) -> str:
-    """The counters in Prometheus' text form."""
-    lines = ["# TYPE nats_dlq_messages_total counter"]
-    for state in states:
-        lines.extend(
-            f'nats_dlq_messages_total{{stream="{state.stream or state.name}",'
-            f'consumer="{state.consumer}",disposition="{disposition}",outcome="{outcome}"}} {count}'
-            for (disposition, outcome), count in sorted(state.dead_letters.items())
-        )
-    for name, attribute in _COUNTERS:
-        lines.append(f"# TYPE {name} counter")
-        lines.extend(
-            f'{name}{{worker="{state.name}"}} {getattr(state, attribute)}' for state in states
-        )
-    lines.append("# TYPE worker_paused gauge")
-    lines.extend(
-        f'worker_paused{{worker="{state.name}"}} {int(bool(state.pause))}' for state in states
-    )
-    return "\n".join(lines) + "\n"
-
-
-_COUNTERS: Final = (
-    ("worker_blocks_total", "blocks"),
-    ("worker_rows_total", "rows"),
-    ("worker_repeated_rows_total", "repeated_rows"),
-    ("worker_repairs_total", "repairs"),
-    ("worker_pauses_total", "pauses"),
-)
 
 
 class HealthListener:
@@ -131,7 +103,7 @@ class HealthListener:
             case "/readyz":
                 status, text = readyz(self._states)
             case "/metrics":
-                return 200, metrics(self._states)
+                return 200, render(worker_families(self._states))
             case _:
                 return 404, "not found\n"
         return status, text + "\n"

@@ -15,11 +15,13 @@ from appliance.base.errors import ApplianceError
 from appliance.base.ready import announce_ready
 from appliance.base.tasks import wait
 from appliance.workers.duty import Duty
+from appliance.workers.figures import Announce, tell_figures
 from appliance.workers.health import HealthListener
 from appliance.workers.state import WorkerState
 
 WATCH_SECONDS: Final = 0.1
 RESTART_SECONDS: Final = 5.0
+BACKGROUND: Final = "background"
 
 _LOG: Final = structlog.stdlib.get_logger()
 
@@ -39,9 +41,13 @@ async def serve_duties(
     *,
     health_address: str,
     connected: Callable[[], bool],
+    announce: Announce | None = None,
     restart_seconds: float = RESTART_SECONDS,
 ) -> None:
-    """Run all duties until `stop`; `connected` tells whether the queue is."""
+    """Run all duties until `stop`; `connected` tells whether the queue is.
+
+    `announce` sends their numbers to the API; without it nobody is told.
+    """
     states = tuple(duty.state for duty in duties)
     ended = asyncio.Event()
     async with (
@@ -49,6 +55,8 @@ async def serve_duties(
         asyncio.TaskGroup() as group,
     ):
         group.create_task(watch(states, health, ended, connected=connected))
+        if announce is not None:
+            group.create_task(tell_figures(announce, BACKGROUND, states, ended))
         try:
             async with asyncio.TaskGroup() as working:
                 for duty in duties:

@@ -19,8 +19,9 @@ from appliance.storage.streams.block_ledger import BlockLedger
 from appliance.storage.streams.connection import Streams
 from appliance.storage.streams.consume import LogReader
 from appliance.storage.streams.deadletters import DeadLetters
-from appliance.storage.streams.publish import EVENTS_DURABLE, EVENTS_STREAM
+from appliance.storage.streams.publish import EVENTS_DURABLE, EVENTS_STREAM, Publisher
 from appliance.workers.events import WORKER_NAME, EventsWriter, Limits
+from appliance.workers.figures import tell_figures
 from appliance.workers.health import HealthListener
 from appliance.workers.process import stop_on_signals, watch
 from appliance.workers.state import WorkerState
@@ -62,6 +63,9 @@ async def serve_events_worker(
         ):
             ended = asyncio.Event()
             group.create_task(watch((state,), health, ended, connected=lambda: streams.connected))
+            group.create_task(
+                tell_figures(Publisher(streams).announce, WORKER_NAME, (state,), ended)
+            )
             try:
                 await writer.run(stop)
             except Exception as error:

@@ -35,9 +35,10 @@ _NOT_FOUND: Final = 404
 
 
 class Delivery(Struct, frozen=True, kw_only=True):
-    """One message of the stream."""
+    """One message of the stream; `queued_at` is when the queue took it, in Unix seconds."""
 
     sequence: int
+    queued_at: float
     subject: str
     payload: bytes
     headers: dict[str, str]
@@ -197,7 +198,8 @@ class LogReader:
             self._asked = 0
         else:
             self._asked -= 1
-            told = message.metadata.sequence
+            metadata = message.metadata
+            told = metadata.sequence
             sequence = told.stream
             self._gap = self._gap or told.consumer != self._delivered + 1
             self._delivered = told.consumer
@@ -210,6 +212,7 @@ class LogReader:
                 self._held.append(
                     Delivery(
                         sequence=sequence,
+                        queued_at=metadata.timestamp.timestamp(),
                         subject=message.subject,
                         payload=message.data,
                         headers=dict(headers),

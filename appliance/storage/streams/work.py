@@ -30,7 +30,10 @@ _CONSUMER_DELETED: Final = "deleted"
 
 
 class WorkItem(Struct, frozen=True, kw_only=True):
-    """A message to be handled; the numbers are None when the server's were unreadable."""
+    """A message to be handled; the numbers are None when the server's were unreadable.
+
+    `queued_at` is when the queue took it, in Unix seconds.
+    """
 
     subject: str
     payload: bytes
@@ -38,6 +41,7 @@ class WorkItem(Struct, frozen=True, kw_only=True):
     reply: str
     sequence: int | None
     delivery: int | None
+    queued_at: float | None = None
 
 
 class WorkSource:
@@ -183,7 +187,7 @@ class WorkSource:
                 self._lost = status
         else:
             self._asked = max(0, self._asked - 1)
-            sequence, delivery = _numbers(message)
+            sequence, delivery, queued_at = _numbers(message)
             self._held.append(
                 WorkItem(
                     subject=message.subject,
@@ -192,15 +196,17 @@ class WorkSource:
                     reply=message.reply,
                     sequence=sequence,
                     delivery=delivery,
+                    queued_at=queued_at,
                 )
             )
         self._arrived.set()
 
 
-def _numbers(message: Msg) -> tuple[int | None, int | None]:
-    """The place in the stream and the number of the delivery, as far as they can be read."""
+def _numbers(message: Msg) -> tuple[int | None, int | None, float | None]:
+    """Place in the stream, number of the delivery and time, as far as they can be read."""
     try:
         metadata = message.metadata
     except (NotJSMessageError, ValueError, IndexError):
-        return None, None
-    return metadata.sequence.stream, metadata.num_delivered
+        return None, None, None
+    queued_at = metadata.timestamp.timestamp()
+    return metadata.sequence.stream, metadata.num_delivered, queued_at

@@ -1,7 +1,9 @@
 """What a worker answers to probes [workers 3.1]."""
 
 from appliance.domain.delivery import Disposition
-from appliance.workers.health import healthz, metrics, readyz
+from appliance.domain.figures import render
+from appliance.workers.figures import worker_families
+from appliance.workers.health import healthz, readyz
 from appliance.workers.state import WorkerState
 
 
@@ -32,7 +34,7 @@ def test_metrics_name_dead_letters() -> None:
     """The counter to alert on carries disposition and outcome [workers 7.4]."""
     state = WorkerState(name="events", rows=3)
     state.count_dead_letter(Disposition.PERMANENT, outcome="dropped")
-    text = metrics((state,))
+    text = render(worker_families((state,)))
     assert (
         'nats_dlq_messages_total{stream="events",consumer="",disposition="permanent",'
         'outcome="dropped"} 1' in text
