@@ -22,6 +22,7 @@ from litestar.types import Receive, Scope, Send
 from appliance.api import health, metrics, web
 from appliance.api.address import TrustedProxies
 from appliance.api.call import Boundary
+from appliance.api.compat.doors import CompatDoors
 from appliance.api.cors import CorsPolicy
 from appliance.api.gateway import SAFETY_HEADERS, Gateway
 from appliance.api.oidc import SignInPages
@@ -66,6 +67,7 @@ def create_app(
         counts = {
             **services.ingest.counts,
             **services.identify.counts,
+            **services.compat.counts,
             **services.control.mail.queue.counts,
         }
         return metrics.exposition(counts, services.disk())
@@ -80,6 +82,16 @@ def create_app(
         _page("/readyz", lambda: health.readiness(services.readiness)),
         _page("/metrics", _given(numbers)),
     ]
+    doors = CompatDoors(
+        services.compat,
+        services.ingest,
+        keys=services.keys,
+        proxies=proxies,
+        body_bytes_max=settings.api.body_bytes_max,
+        clock=time,
+        ids=ids or IdMaker(time),
+    )
+    handlers += doors.handlers()
     handlers.append(SignInPages(services.control.oidc, proxies, ids or IdMaker(time)).handler())
     if settings.api.dashboard:
         handlers += [_page(path, _fixed(answer)) for path, answer in web.pages().items()]

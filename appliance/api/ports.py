@@ -13,6 +13,7 @@ from appliance.domain.ingest.event import Batch
 from appliance.domain.ingest.facts import RequestFacts
 from appliance.domain.people.traits import Properties
 from appliance.gen.shared.insights.v1.insights_pb import QueryRequest, QueryResponse
+from appliance.services.compat import CompatService
 from appliance.services.control import ControlPlane
 from appliance.services.people import PeopleService
 
@@ -127,6 +128,9 @@ class Services(Protocol):
 
     @property
     def identify(self) -> Identify: ...
+
+    @property
+    def compat(self) -> CompatService: ...
 
     @property
     def insights(self) -> Insights: ...

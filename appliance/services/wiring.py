@@ -18,6 +18,7 @@ from appliance.config.endpoints import Endpoints, resolve_endpoints
 from appliance.config.model import Settings
 from appliance.config.secrets import Secret, SecretName, load_secret
 from appliance.services.allowances import Allowances
+from appliance.services.compat import CompatService
 from appliance.services.control import ControlPlane
 from appliance.services.cookieless import CookielessIdentities
 from appliance.services.deadletters import DeadLettersService
@@ -84,6 +85,7 @@ class Services:
         self._places = Places(self._postgres, places_file, chosen)
         self.ingest = IngestService(publisher, identities, self._places, self._allowances, chosen)
         self.identify = IdentifyService(publisher, chosen)
+        self.compat = CompatService(self.ingest, self.identify, chosen)
         self.insights = InsightsService(ClickHouseInsights(self._clickhouse), chosen)
         self.people = PeopleService(PeopleReader(self._clickhouse))
         self.stores = stores = Stores(

@@ -34,6 +34,7 @@ from appliance.config.secrets import Secret
 from appliance.domain.ingest.event import Batch
 from appliance.domain.ingest.facts import RequestFacts
 from appliance.domain.ingest.validate import check_batch
+from appliance.domain.people.messages import Identification
 from appliance.domain.people.traits import Properties
 from appliance.gen.shared.insights.v1.insights_pb import (
     DataPoint,
@@ -42,6 +43,7 @@ from appliance.gen.shared.insights.v1.insights_pb import (
     TrendSeries,
     TrendsResult,
 )
+from appliance.services.compat import CompatService
 from appliance.services.control import ControlPlane
 from appliance.services.people import PeopleService
 from appliance.services.room import DiskState
@@ -119,6 +121,7 @@ class MemoryIdentify:
 
     def __init__(self) -> None:
         self.calls: list[dict[str, object]] = []
+        self.handed_over: list[Identification] = []
         self.failure: Exception | None = None
         self.counts: Counter[tuple[str, str]] = Counter()
 
@@ -141,6 +144,12 @@ class MemoryIdentify:
                 "device_id": device_id,
             }
         )
+
+
+    async def hand_over(self, call: Identification) -> None:
+        if self.failure is not None:
+            raise self.failure
+        self.handed_over.append(call)
 
 
 class MemoryInsights:
@@ -193,6 +202,7 @@ class MemoryServices:
         self.keys = MemoryKeys()
         self.ingest = MemoryIngest()
         self.identify = MemoryIdentify()
+        self.compat = CompatService(self.ingest, self.identify, SystemClock())
         self.insights = MemoryInsights()
         self.control = unreachable_control()
         self.people = PeopleService(PeopleReader(ClickHouse(_NOWHERE)))
