@@ -3,20 +3,25 @@
 Invariant: the file in use is never written to: another one takes its name, and whoever has the old
 one open reads it to the end. A record that cannot be read tells no place; only opening can fail.
 Records of MaxMind's shape and flat ones (`country_code`, `city`, ...) are understood.
+
+The driver's reader in C writes beyond its memory on damaged files, so the one in Python is used;
+`_Records` makes up for the time by decoding each record once.
 """
 
 import os
 import shutil
+import struct
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from ipaddress import IPv4Address, IPv6Address
 from itertools import islice
 from pathlib import Path
-from typing import Final, Protocol, cast
+from typing import Final, cast
 
-import maxminddb
+from maxminddb.const import MODE_MMAP
+from maxminddb.reader import Reader
 from msgspec import Struct
 
 from appliance.base.errors import InvalidInputError
@@ -24,34 +29,19 @@ from appliance.base.files import PRIVATE_FILE, ensure_folder, flush_folder, unwr
 from appliance.domain.geo.place import TEXT_CHARACTERS_MAX, Place, is_on_earth
 
 DATABASE_BYTES_MAX: Final = 1 << 30
-PROBES: Final = 1 << 14
+PROBES: Final = 1 << 12
 """Addresses that an import looks up, spread over all there are, and records it reads in order."""
+
+RECORDS_KEPT_MAX: Final = 20_000
+"""Places that a reader remembers, by where they stand in the file; about ten megabytes."""
 
 _Record = Mapping[str, object]
 _Address = IPv4Address | IPv6Address
+_BOTH: Final = 6
+"""The `ip_version` of a database with addresses of both kinds."""
 _LANGUAGE: Final = "en"
-
-
-class _Metadata(Protocol):
-    database_type: str
-    build_epoch: int
-    ip_version: int
-    node_count: int
-
-
-class _Reader(Protocol):
-    """The part of the driver's reader that is used here, with types that say less than its own."""
-
-    def metadata(self) -> _Metadata: ...
-
-    def get(self, address: _Address, /) -> object: ...
-
-    def __iter__(self) -> Iterator[tuple[object, object]]: ...
-
-    def close(self) -> None: ...
-
-
-_open = cast("Callable[[Path], _Reader]", maxminddb.open_database)
+_DAMAGE: Final = (RuntimeError, ValueError, TypeError, LookupError, ArithmeticError, struct.error)
+"""What the driver raises on the way through a damaged file; InvalidDatabaseError is the first."""
 
 
 class DatabaseFacts(Struct, frozen=True, kw_only=True):
@@ -64,6 +54,36 @@ class DatabaseFacts(Struct, frozen=True, kw_only=True):
     bytes: int
 
 
+class _Records(Reader):
+    """The driver's reader, with decoded places remembered by their position, never by address."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, MODE_MMAP)  # pyright: ignore[reportUnknownMemberType] # the driver's records are open
+        self._places: dict[int, Place] = {}
+
+    def find(self, address: _Address) -> Place | None:
+        """The place of an address; raises one of `_DAMAGE`."""
+        pointer, _ = self._find_address_in_tree(bytearray(address.packed))
+        if not pointer:
+            return None
+        place = self._places.get(pointer)
+        if place is None:
+            record = cast("object", self._resolve_data_pointer(pointer))  # pyright: ignore[reportUnknownMemberType] # as above
+            place = _place_of(record)
+            if len(self._places) >= RECORDS_KEPT_MAX:
+                self._places.clear()
+            self._places[pointer] = place
+        return place
+
+    def samples(self) -> Iterator[Place]:
+        """Places of the first networks, then of addresses from everywhere; raises as `find`."""
+        pairs = cast("Iterator[tuple[object, object]]", iter(self))
+        for _, record in islice(pairs, PROBES):
+            yield _place_of(record)
+        for address in _everywhere(both=self._metadata.ip_version == _BOTH):
+            yield self.find(address) or Place()
+
+
 class PlaceDatabase:
     """An opened database; close it once nobody asks any more."""
 
@@ -71,29 +91,26 @@ class PlaceDatabase:
         """Open a file; raises InvalidInputError (`INVALID_GEO_DATABASE`) for one that is none."""
         try:
             size = path.stat().st_size
-            self._reader = _open(path)
-            found = self._reader.metadata()
-            built_at = datetime.fromtimestamp(found.build_epoch, UTC)
-        except (maxminddb.InvalidDatabaseError, OSError, ArithmeticError, ValueError) as error:
+            self._records = _Records(path)
+            found = self._records.metadata()
+            self.facts = DatabaseFacts(
+                type=str(found.database_type),
+                built_at=datetime.fromtimestamp(found.build_epoch, UTC),
+                ip_version=int(found.ip_version),
+                nodes=int(found.node_count),
+                bytes=size,
+            )
+        except (OSError, *_DAMAGE) as error:
             raise _refused(f"{path} is no database in MaxMind's format (.mmdb)") from error
-        self._both = found.ip_version == 6  # noqa: PLR2004 the protocol's number
-        self.facts = DatabaseFacts(
-            type=str(found.database_type),
-            built_at=built_at,
-            ip_version=found.ip_version,
-            nodes=found.node_count,
-            bytes=size,
-        )
 
     def find(self, address: _Address) -> Place | None:
         """The place of an address; None when the database knows none."""
-        if not self._both and isinstance(address, IPv6Address):
+        if isinstance(address, IPv6Address) and self.facts.ip_version != _BOTH:
             return None
-        with suppress(maxminddb.InvalidDatabaseError, ValueError):
-            record = self._reader.get(address)
-            if isinstance(record, dict):
-                return read_place(cast("_Record", record))
-        return None
+        try:
+            return self._records.find(address)
+        except _DAMAGE:
+            return None
 
     def check(self) -> int:
         """Read records from everywhere; how many of them have a place.
@@ -101,22 +118,13 @@ class PlaceDatabase:
         Raises InvalidInputError (`INVALID_GEO_DATABASE`) when the file is damaged there.
         """
         try:
-            return sum(
-                isinstance(record, dict) and bool(read_place(cast("_Record", record)).properties)
-                for record in self._samples()
-            )
-        except (maxminddb.InvalidDatabaseError, ValueError) as error:
+            return sum(bool(place.properties) for place in self._records.samples())
+        except _DAMAGE as error:
             raise _refused("the database is damaged") from error
-
-    def _samples(self) -> Iterator[object]:
-        for _, record in islice(self._reader, PROBES):
-            yield record
-        for address in _everywhere(both=self._both):
-            yield self._reader.get(address)
 
     def close(self) -> None:
         """Let go of the file."""
-        self._reader.close()
+        self._records.close()
 
 
 def open_places(path: Path) -> PlaceDatabase | None:
@@ -197,10 +205,14 @@ def _hand_over(folder: Path, file: Path) -> None:
 
 def _everywhere(*, both: bool) -> Iterator[_Address]:
     for number in range(PROBES):
-        yield IPv4Address((number << 18) | 0x1234)
+        yield IPv4Address((number << 20) | 0x1234)
     if both:
         for number in range(PROBES):
-            yield IPv6Address((0x2000 << 112) | (number << 111) | 1)
+            yield IPv6Address((0x2000 << 112) | (number << 113) | 1)
+
+
+def _place_of(record: object) -> Place:
+    return read_place(cast("_Record", record)) if isinstance(record, dict) else Place()
 
 
 def read_place(record: _Record) -> Place:
