@@ -42,6 +42,7 @@ _LABELS: Final[dict[str, str]] = {
     "events.cdn_header_parse_failed_total": "header",
     "events.cookieless_identity_source_total": "source",
     "emails.publish_failure_total": "kind",
+    "profiles.degraded_alias_erasure_total": "outcome",
 }
 """Label names of the contract's counters; the others are told apart by `reason`."""
 

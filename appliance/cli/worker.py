@@ -59,6 +59,13 @@ def profile(sources: Sources, kind: str) -> None:
     _run(sources, component="people", only=kind)
 
 
+@worker.command()
+@sources_options
+def compliance(sources: Sources) -> None:
+    """Carry out the erasures that were asked for."""
+    _run(sources, component="compliance", only="compliance")
+
+
 def _run(sources: Sources, *, component: str, only: str = "") -> None:
     from appliance.cli.scheduler_hands import let_writer_rest, look_around  # noqa: PLC0415 after the log is set up
     from appliance.workers.background import run_background  # noqa: PLC0415 after the log is set up

@@ -11,6 +11,7 @@ from appliance.services.access import AccessService
 from appliance.services.accounts import AccountsService
 from appliance.services.api_keys import ApiKeysService
 from appliance.services.audit import AuditLog
+from appliance.services.erasure import ErasureService
 from appliance.services.invitations import InvitationsService
 from appliance.services.links import DashboardLinks, dashboard_base_url
 from appliance.services.magic_links import MagicLinksService
@@ -92,6 +93,7 @@ class ControlPlane:
         self.projects = ProjectsService(stores, self.audit, clock=clock, ids=ids)
         self.api_keys = ApiKeysService(stores, self.audit, clock=clock, ids=ids)
         self.usage = UsageService(stores, clock=clock)
+        self.erasure = ErasureService(stores, self.audit, clock=clock, ids=ids)
 
     async def close(self) -> None:
         """Finish what is under way, while the stores are still there."""

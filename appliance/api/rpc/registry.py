@@ -157,7 +157,7 @@ def mounted_services(services: Services, body_bytes_max: int) -> tuple[MountedSe
         ),
         mount(
             Boundary.SHARED,
-            Profiles(services.people),
+            Profiles(services.people, services.control.erasure),
             profiles_connect.ProfilesServiceASGIApplication,
             messages,
         ),

@@ -4,28 +4,47 @@ Invariant: handlers translate messages only; the project is that of the credenti
 """
 
 from collections.abc import AsyncIterator
+from typing import Final
 
 from connectrpc.request import RequestContext
+from protobuf.wkt.google.protobuf.timestamp_pb import Timestamp
 
-from appliance.api.call import current_call
+from appliance.api.call import Call, current_call
+from appliance.domain.access.callers import Actor, ActorKind
 from appliance.domain.people.answers import render_person
+from appliance.domain.people.erasure import ErasureStatus
 from appliance.gen.shared.profiles.v1.profiles_connect import ProfilesService
 from appliance.gen.shared.profiles.v1.profiles_pb import (
+    ComplianceRequestStatus,
+    DeleteDataSubjectRequest,
+    DeleteDataSubjectResponse,
+    DeleteRequest,
+    DeleteResponse,
     GetByExternalIdRequest,
     GetByExternalIdResponse,
+    GetDeletionRequestRequest,
+    GetDeletionRequestResponse,
     GetRequest,
     GetResponse,
     ListRequest,
     ListResponse,
 )
+from appliance.services.erasure import ErasureService
 from appliance.services.people import PeopleService
 
+_STATUS: Final = {
+    ErasureStatus.PENDING: ComplianceRequestStatus.PENDING,
+    ErasureStatus.PROCESSING: ComplianceRequestStatus.PROCESSING,
+    ErasureStatus.COMPLETED: ComplianceRequestStatus.COMPLETED,
+    ErasureStatus.FAILED: ComplianceRequestStatus.FAILED,
+}
 
 class Profiles(ProfilesService):
     """Reading persons, and asking for their erasure."""
 
-    def __init__(self, people: PeopleService) -> None:
+    def __init__(self, people: PeopleService, erasure: ErasureService) -> None:
         self._people = people
+        self._erasure = erasure
 
     async def get(
         self,
@@ -59,3 +78,56 @@ class Profiles(ProfilesService):
             if page.next_token:
                 answer.next_page_token = page.next_token
             yield answer
+
+    async def delete(
+        self,
+        request: DeleteRequest,
+        ctx: RequestContext[DeleteRequest, DeleteResponse],  # noqa: ARG002 the shape of the library
+        /,
+    ) -> DeleteResponse:
+        call = current_call.get()
+        accepted = await self._erasure.delete_person(
+            call.caller.project_id, request.id, actor=_actor(call)
+        )
+        return DeleteResponse(request_id=accepted.request_id, status=_STATUS[accepted.status])
+
+    async def delete_data_subject(
+        self,
+        request: DeleteDataSubjectRequest,
+        ctx: RequestContext[DeleteDataSubjectRequest, DeleteDataSubjectResponse],  # noqa: ARG002 the shape of the library
+        /,
+    ) -> DeleteDataSubjectResponse:
+        call = current_call.get()
+        accepted = await self._erasure.delete_data_subject(
+            call.caller.project_id, request.external_id, actor=_actor(call)
+        )
+        return DeleteDataSubjectResponse(
+            request_id=accepted.request_id, status=_STATUS[accepted.status]
+        )
+
+    async def get_deletion_request(
+        self,
+        request: GetDeletionRequestRequest,
+        ctx: RequestContext[GetDeletionRequestRequest, GetDeletionRequestResponse],  # noqa: ARG002 the shape of the library
+        /,
+    ) -> GetDeletionRequestResponse:
+        found = await self._erasure.load(current_call.get().caller.project_id, request.request_id)
+        answer = GetDeletionRequestResponse(
+            request_id=found.id,
+            external_id=found.external_id,
+            profile_id=found.profile_id,
+            status=_STATUS[found.status],
+            events_identified=found.events_affected,
+            requested_at=Timestamp.from_datetime(found.requested_at),
+            error=found.error or "",
+        )
+        if found.completed_at is not None:
+            answer.completed_at = Timestamp.from_datetime(found.completed_at)
+        return answer
+
+
+def _actor(call: Call) -> Actor:
+    """Who asks for an erasure: a customer, or whoever holds a private key."""
+    if call.signed_in is not None:
+        return call.actor
+    return Actor(kind=ActorKind.KEY, address=call.address)
