@@ -13,6 +13,7 @@ from appliance.config.model import Settings
 from appliance.services.wiring import Services, build_services
 from appliance.storage.clickhouse.client import ClickHouse
 from appliance.storage.clickhouse.retention import STATEMENT_SECONDS_MAX
+from appliance.workers.compliance import compliance_duty
 from appliance.workers.duty import Duty
 from appliance.workers.email_duty import email_duty
 from appliance.workers.process import serve_duties, stop_on_signals
@@ -57,4 +58,5 @@ def make_duties(
         email_duty(services.stores, settings, clock),
         scheduler_duty(services, settings, clock, hands, patient=patient),
         *profile_duties(services.stores, settings, clock),
+        compliance_duty(services.stores, settings, clock),
     )
