@@ -212,7 +212,7 @@ class CsvRows:
         if self._names is None:
             with _damage():
                 try:
-                    names = next(self._rows, [])
+                    names = next(self._rows, list[str]())
                 except csv.Error as error:
                     raise InvalidInputError(
                         "FILE_UNREADABLE", f"the first row is not CSV: {error}"

@@ -9,7 +9,7 @@ queue's disk. Live events go before: an import waits while more than a few messa
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Final, assert_never, cast
+from typing import Final, assert_never
 
 import structlog
 from msgspec import Struct, field, structs
@@ -31,7 +31,7 @@ from appliance.domain.moving.foreign import System, Told, read_posthog, read_seg
 from appliance.domain.moving.records import Columns, Record, read_record
 from appliance.domain.moving.values import Refused
 from appliance.domain.people.messages import Identification
-from appliance.domain.people.traits import Properties, without_address
+from appliance.domain.people.traits import without_address
 from appliance.services.audit import AuditLog
 from appliance.services.identify import IdentifyService
 from appliance.services.ingest import make_message_id
@@ -231,7 +231,7 @@ class ImportService:
         )
 
     async def _name(self, project_id: str, identity: Identity, occurred_ms: int) -> None:
-        traits, _ = without_address(cast("Properties", identity.traits))
+        traits, _ = without_address(identity.traits)
         await self._identify.hand_over(
             Identification(
                 project_id=project_id,

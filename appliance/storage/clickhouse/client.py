@@ -101,8 +101,8 @@ class ClickHouse:
                 statement, parameters=dict(parameters), settings=dict(settings), fmt=form
             )
             async with answer as pieces:
-                async for piece in pieces:
-                    yield cast("bytes", piece)
+                async for piece in cast("AsyncIterator[bytes]", pieces):
+                    yield piece
 
     async def ping(self) -> None:
         """Return when the event store answers a query."""
