@@ -63,14 +63,15 @@ def create_app(
         ids=ids or IdMaker(time),
     )
 
-    def numbers() -> Answer:
+    async def numbers() -> Answer:
         counts = {
             **services.ingest.counts,
             **services.identify.counts,
             **services.compat.counts,
             **services.control.mail.queue.counts,
+            **services.control.erasure.counts,
         }
-        return metrics.exposition(counts, services.disk())
+        return metrics.exposition(counts, services.disk(), await services.figures())
 
     handlers = [
         _mount(gateway, service)
@@ -80,7 +81,7 @@ def create_app(
         _page("/health", _given(health.alive)),
         _page("/healthz", _given(health.alive)),
         _page("/readyz", lambda: health.readiness(services.readiness)),
-        _page("/metrics", _given(numbers)),
+        _page("/metrics", numbers),
     ]
     doors = CompatDoors(
         services.compat,

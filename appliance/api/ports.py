@@ -9,6 +9,7 @@ from typing import Protocol
 
 from appliance.domain.access.callers import SignedIn
 from appliance.domain.access.roles import Role
+from appliance.domain.figures import Family
 from appliance.domain.ingest.event import Batch
 from appliance.domain.ingest.facts import RequestFacts
 from appliance.domain.people.traits import Properties
@@ -140,6 +141,10 @@ class Services(Protocol):
 
     @property
     def control(self) -> ControlPlane: ...
+
+    async def figures(self) -> tuple[Family, ...]:
+        """The numbers of the stages behind the faces; what cannot be had in time is missing."""
+        ...
 
     def disk(self) -> Disk:
         """How full the disk is, and how many batches that cost."""

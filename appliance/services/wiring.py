@@ -17,6 +17,7 @@ from appliance.base.ids import IdMaker, SystemRandomness
 from appliance.config.endpoints import Endpoints, resolve_endpoints
 from appliance.config.model import Settings
 from appliance.config.secrets import Secret, SecretName, load_secret
+from appliance.domain.figures import Family
 from appliance.services.allowances import Allowances
 from appliance.services.compat import CompatService
 from appliance.services.control import ControlPlane
@@ -33,6 +34,7 @@ from appliance.services.people import PeopleService
 from appliance.services.places import Places
 from appliance.services.queue_room import QueueRoom
 from appliance.services.room import DiskState, Room, make_room
+from appliance.services.stages import Stages
 from appliance.services.stores import Stores
 from appliance.services.subscriptions import SubscriptionsService
 from appliance.services.tokens import ephemeral_key
@@ -71,6 +73,7 @@ class Services:
         self._clickhouse = ClickHouse(endpoints.clickhouse)
         self._streams = Streams(endpoints.nats, name=name)
         self._queue_room = QueueRoom(self._streams, settings or Settings(), chosen)
+        self._stages = Stages(self._streams, self._queue_room, chosen)
         self._allowances = Allowances(self._postgres, chosen)
         publisher = Publisher(
             self._streams,
@@ -127,6 +130,10 @@ class Services:
     def _require_room(self) -> None:
         self._room.require()
         self._queue_room.require()
+
+    async def figures(self) -> tuple[Family, ...]:
+        """The numbers of the queue and of the workers; what cannot be had in time is missing."""
+        return await self._stages.families()
 
     def disk(self) -> DiskState:
         """How full the disk is."""

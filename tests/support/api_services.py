@@ -31,6 +31,7 @@ from appliance.base.ready import (
 from appliance.config.endpoints import ClickHouseEndpoint, NatsEndpoint, PostgresEndpoint
 from appliance.config.model import ApiSettings, Settings, TlsSettings, TlsVersion
 from appliance.config.secrets import Secret
+from appliance.domain.figures import Family
 from appliance.domain.ingest.event import Batch
 from appliance.domain.ingest.facts import RequestFacts
 from appliance.domain.ingest.validate import check_batch
@@ -145,7 +146,6 @@ class MemoryIdentify:
             }
         )
 
-
     async def hand_over(self, call: Identification) -> None:
         if self.failure is not None:
             raise self.failure
@@ -206,12 +206,16 @@ class MemoryServices:
         self.insights = MemoryInsights()
         self.control = unreachable_control()
         self.people = PeopleService(PeopleReader(ClickHouse(_NOWHERE)))
+        self.told: tuple[Family, ...] = ()
         self.states: Mapping[str, bool] = dict.fromkeys(
             ("postgres_writer", "postgres_reader", "clickhouse", "nats"), True
         )
         self.opened = False
         self.broken = False
         self.closed = False
+
+    async def figures(self) -> tuple[Family, ...]:
+        return self.told
 
     def disk(self) -> DiskState:
         return DiskState(free_bytes=1 << 30, reserve_bytes=1 << 29, refused=0)
