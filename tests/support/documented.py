@@ -1,4 +1,4 @@
-"""What each RPC of the control plane is documented to answer [services 2.5, 5, 6, 13].
+"""What RPCs are documented to answer: control plane and persons [services 2.5, 5, 6, 7.4, 13].
 
 `ok` is the accept path; the others are `code/REASON`. Errors of the sets *base*, *auth* and *role*
 are added by the gate. Left out, because no caller can bring them about on a healthy appliance:
@@ -19,6 +19,7 @@ _ORGS: Final = "dashboard.orgs.v1.OrgsService"
 _PROJECTS: Final = "dashboard.projects.v1.ProjectsService"
 _MAIL: Final = "dashboard.orgemailproviders.v1.OrgEmailProvidersService"
 _USAGE: Final = "dashboard.usage.v1.UsageService"
+_PROFILES: Final = "shared.profiles.v1.ProfilesService"
 
 FORMS: Final = ("json", "proto")
 _INVALID: Final = "invalid_argument/INVALID_ARGUMENT"
@@ -115,6 +116,12 @@ _OWN: Final[dict[str, tuple[str, ...]]] = {
         "permission_denied/EMAIL_TEST_RECIPIENT_MISMATCH",
     ),
     f"{_USAGE}/GetUsage": (),
+    f"{_PROFILES}/Get": ("not_found/PROFILE_NOT_FOUND",),
+    f"{_PROFILES}/GetByExternalId": ("not_found/PROFILE_NOT_FOUND",),
+    f"{_PROFILES}/List": (
+        "invalid_argument/INVALID_PAGE_TOKEN",
+        "invalid_argument/INVALID_PROFILE_FILTER",
+    ),
 }
 
 

@@ -21,6 +21,7 @@ from appliance.gen.shared.profiles.v1.profiles_pb import (
     ListResponse,
     Profile,
 )
+from appliance.storage.postgres.projects import KeyKind
 from tests.support.control import ControlStack, Person
 
 SERVICE: Final = "shared.profiles.v1.ProfilesService"
@@ -145,6 +146,15 @@ class PeopleWorld:
     ) -> Sequence[Profile]:
         """Everybody in all messages of `List`."""
         return [one for page in await self.pages(request, form) for one in page.profiles]
+
+    async def make_keys(self) -> tuple[str, str]:
+        """A private and a public key of the project."""
+        keys = self.control.services.control.api_keys
+        made = [
+            await keys.create_key(self.project, kind) for kind in (KeyKind.PRIVATE, KeyKind.PUBLIC)
+        ]
+        private, public = (one.key.reveal() for one in made)
+        return private, public
 
     async def _insert(self, table: Any, row: Mapping[str, object]) -> None:
         await self.store.insert_ndjson(table, [json.dumps(row).encode() + b"\n"], {})

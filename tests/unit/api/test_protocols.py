@@ -143,7 +143,7 @@ async def test_connect_stream_ends_with_the_error(client: httpx.AsyncClient):
     assert answer.headers["content-type"] == "application/connect+json"
     flags, content = envelopes(answer.content)[-1]
     assert flags == 2
-    assert json.loads(content)["error"]["code"] == "unimplemented"
+    assert json.loads(content)["error"]["code"] == "unavailable"
 
 
 async def test_connect_stream_refused(client: httpx.AsyncClient):
