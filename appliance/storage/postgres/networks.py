@@ -19,9 +19,9 @@ PAGE_ROWS: Final = 5_000
 _VERSION: Final = "SELECT version FROM geo_changes"
 _COUNT: Final = "UPDATE geo_changes SET version = version + 1"
 _PAGE: Final = """
-SELECT text(network) AS network, site, continent, country, region, city, postal_code, timezone,
+SELECT text(g.network) AS network, site, continent, country, region, city, postal_code, timezone,
     latitude, longitude
-FROM geo_networks WHERE $1::text IS NULL OR network > $1::cidr ORDER BY network LIMIT $2
+FROM geo_networks AS g WHERE $1::text IS NULL OR g.network > $1::cidr ORDER BY g.network LIMIT $2
 """
 _CLEAR: Final = "DELETE FROM geo_networks"
 _ADD: Final = """
