@@ -105,7 +105,7 @@ class NamingStage:
         stop = asyncio.Event()
         async with asyncio.TaskGroup() as group:
             for duty in duties:
-                group.create_task(duty.run(stop))
+                group.create_task(_run(duty, stop))
             try:
                 yield duties
             finally:
@@ -216,34 +216,47 @@ class NamingStage:
 async def open_naming_stage(
     settings: Settings, clock: Clock | None = None
 ) -> AsyncGenerator[NamingStage]:
-    """A stage on running engines."""
+    """A stage on running engines that others use too."""
     async with (
         own_schema(resolve_endpoints(settings)) as relational,
         own_event_store(relational, wanted=True) as endpoints,
+        naming_stage_at(endpoints, clock) as stage,
     ):
-        await migrate_postgres(endpoints.postgres, lambda _name: None)
-        await migrate_nats(endpoints.nats, Seconds(86400), lambda _name: None)
-        streams = Streams(endpoints.nats, name="pug-test-people")
-        stores = Stores(
-            postgres=Postgres(endpoints.postgres),
-            clickhouse=ClickHouse(endpoints.clickhouse),
-            streams=streams,
-            publisher=Publisher(streams),
-        )
-        try:
-            jetstream = await streams.jetstream()
-            for name in (PROFILES_STREAM, f"dlq-{PROFILES_STREAM}"):
-                await jetstream.purge_stream(name)
-            await stores.postgres.execute("INSERT INTO orgs (id, display_name) VALUES ('o', 'Org')")
-            for project in (MINE, OTHERS):
-                await stores.postgres.execute(
-                    "INSERT INTO projects (id, org_id, display_name, reporting_timezone)"
-                    " VALUES ($1, 'o', $2, '')",
-                    project,
-                    f"{project} {uuid.uuid4()}",
-                )
-            yield NamingStage(endpoints, stores, clock or SystemClock())
-        finally:
-            await stores.clickhouse.close()
-            await streams.close()
-            await stores.postgres.close()
+        yield stage
+
+
+@asynccontextmanager
+async def naming_stage_at(
+    endpoints: Endpoints, clock: Clock | None = None
+) -> AsyncGenerator[NamingStage]:
+    """A stage on the stores of these endpoints, which have their event store's tables."""
+    await migrate_postgres(endpoints.postgres, lambda _name: None)
+    await migrate_nats(endpoints.nats, Seconds(86400), lambda _name: None)
+    streams = Streams(endpoints.nats, name="pug-test-people")
+    stores = Stores(
+        postgres=Postgres(endpoints.postgres),
+        clickhouse=ClickHouse(endpoints.clickhouse),
+        streams=streams,
+        publisher=Publisher(streams),
+    )
+    try:
+        jetstream = await streams.jetstream()
+        for name in (PROFILES_STREAM, f"dlq-{PROFILES_STREAM}"):
+            await jetstream.purge_stream(name)
+        await stores.postgres.execute("INSERT INTO orgs (id, display_name) VALUES ('o', 'Org')")
+        for project in (MINE, OTHERS):
+            await stores.postgres.execute(
+                "INSERT INTO projects (id, org_id, display_name, reporting_timezone)"
+                " VALUES ($1, 'o', $2, '')",
+                project,
+                f"{project} {uuid.uuid4()}",
+            )
+        yield NamingStage(endpoints, stores, clock or SystemClock())
+    finally:
+        await stores.clickhouse.close()
+        await streams.close()
+        await stores.postgres.close()
+
+
+async def _run(duty: Duty, stop: asyncio.Event) -> None:
+    await duty.run(stop)
