@@ -6,9 +6,8 @@ failure leaves without going through `errors.wire_error`.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any, Final, TypeVar, cast
+from typing import Any, TypeVar, cast
 
-import protovalidate
 from connectrpc.request import RequestContext
 from protobuf import Message
 
@@ -16,15 +15,11 @@ from appliance.api.authorize import authorize
 from appliance.api.call import current_call
 from appliance.api.errors import wire_error
 from appliance.api.ports import Access
-from appliance.base.errors import InvalidInputError, Violation
+from appliance.services.schema_rules import check_message
 
 _Request = TypeVar("_Request")
 _Response = TypeVar("_Response")
 _Context = RequestContext[Any, Any]  # any message of any service
-
-_SCHEMA_BROKEN: Final = "the request breaks rules of its schema: {}"
-_RULE_UNDECIDABLE: Final = "a rule of the schema cannot be applied to this value: {}"
-_TOLD_IN_SENTENCE_MAX: Final = 3
 
 
 class HandlerGuard:
@@ -72,29 +67,5 @@ def validate(request: object) -> None:
 
     Batches of events are not messages: the domain checks them by hand, with the same outcome.
     """
-    if not isinstance(request, Message):
-        return
-    try:
-        found = protovalidate.collect_violations(cast("Message[Any]", request))
-    except protovalidate.EvaluationError as error:
-        raise InvalidInputError("INVALID_ARGUMENT", _RULE_UNDECIDABLE.format(error)) from error
-    if found:
-        violations = tuple(_violation(each) for each in found)
-        raise InvalidInputError(
-            "INVALID_ARGUMENT", _SCHEMA_BROKEN.format(_told(violations)), violations=violations
-        )
-
-
-def _violation(found: protovalidate.Violation) -> Violation:
-    path = found.proto.field
-    names = [element.field_name for element in path.elements] if path is not None else []
-    return Violation(field=".".join(names), description=found.proto.message)
-
-
-def _told(violations: tuple[Violation, ...]) -> str:
-    told = [
-        f"{each.field}: {each.description}" if each.field else each.description
-        for each in violations[:_TOLD_IN_SENTENCE_MAX]
-    ]
-    more = len(violations) - len(told)
-    return "; ".join([*told, f"and {more} more"] if more else told)
+    if isinstance(request, Message):
+        check_message(cast("Message[Any]", request))

@@ -24,6 +24,7 @@ from appliance.domain.people.messages import (
 from appliance.gen.sdk.profiles.v1.profiles_pb import ProfileIdentifyMessage
 from appliance.gen.workers.profiles.v1.profiles_pb import ProfileAliasMessage, ProfileUpsertMessage
 from appliance.services.merging import Merging
+from appliance.services.schema_rules import AnyMessage, read_message
 from appliance.services.stores import Stores
 from appliance.storage.clickhouse.profiles_write import ProfileInserts
 from appliance.storage.streams.deadletters import DeadLetters
@@ -39,7 +40,6 @@ from appliance.storage.streams.people import (
 from appliance.storage.streams.work import WorkSource
 from appliance.workers.duty import Duty
 from appliance.workers.gather import Gathering
-from appliance.workers.messages import AnyMessage, read_message
 from appliance.workers.queue import Limits, QueueWorker, Work
 from appliance.workers.state import WorkerState
 

@@ -4,7 +4,6 @@ Invariant: a job that cannot be read or lacks its id is a final error rather tha
 key; no error of this module holds a token or link [workers 4.1, 4.2].
 """
 
-import protovalidate
 from msgspec import Struct
 from protobuf import Oneof
 
@@ -24,6 +23,7 @@ from appliance.gen.workers.email.v1.email_pb import (
 from appliance.services.links import DashboardLinks
 from appliance.services.mail.carriers import Mail, Receipt, without_secrets
 from appliance.services.mail.routes import MailRoutes, Route
+from appliance.services.schema_rules import read_message
 from appliance.storage.postgres.email_providers import load_invitation, load_org_name
 from appliance.storage.postgres.pool import Postgres
 
@@ -112,14 +112,9 @@ def _prepare(route: Route, recipient: str, letter: Letter, key: str) -> Prepared
 
 def parse_job(payload: bytes) -> EmailJob:
     """A job from the queue; raises InvalidInputError for one that can never be sent."""
-    try:
-        job = EmailJob.from_binary(payload)
-        broken = protovalidate.collect_violations(job)
-    except Exception as error:
-        raise InvalidInputError("INVALID_ARGUMENT", "the job cannot be read") from error
-    if broken or not job.dispatch_id.strip():
-        names = ", ".join(sorted({_path(one) for one in broken})) or "dispatch_id"
-        raise InvalidInputError("INVALID_ARGUMENT", f"the job breaks rules of its schema: {names}")
+    job = read_message(EmailJob, payload)
+    if not job.dispatch_id.strip():
+        raise InvalidInputError("INVALID_ARGUMENT", "the job has a blank dispatch_id")
     return job
 
 
@@ -145,8 +140,3 @@ def without_token(payload: bytes) -> bytes:
             return made.to_binary()
         case _:
             return b""
-
-
-def _path(broken: protovalidate.Violation) -> str:
-    path = broken.proto.field
-    return ".".join(one.field_name for one in path.elements) if path is not None else "payload"
