@@ -23,6 +23,8 @@ from prometheus_client.registry import Collector
 from appliance.api.ports import Disk
 from appliance.api.protocols import Answer
 from appliance.domain.figures import Family, render
+from appliance.domain.ingest.chain import DropReason
+from appliance.domain.ingest.cookieless import AddressSource, DegradeReason
 
 REQUESTS: Final = Counter("rpc_requests_total", "Finished requests.", ("service", "method", "code"))
 SECONDS: Final = Histogram(
@@ -45,6 +47,29 @@ _LABELS: Final[dict[str, str]] = {
     "profiles.degraded_alias_erasure_total": "outcome",
 }
 """Label names of the contract's counters; the others are told apart by `reason`."""
+_FROM_THE_START: Final[dict[tuple[str, str], int]] = {
+    ("events.accepted_total", ""): 0,
+    ("events.ip_stripped_total", "client"): 0,
+    **dict.fromkeys(
+        (("events.cookieless_dropped_total", reason.value) for reason in DropReason), 0
+    ),
+    ("events.cookieless_dropped_total", "identity_headers_missing"): 0,
+    **dict.fromkeys(
+        (("events.cookieless_identity_source_total", source.value) for source in AddressSource), 0
+    ),
+    **dict.fromkeys(
+        (("events.cookieless_session_degraded_total", reason.value) for reason in DegradeReason), 0
+    ),
+    ("cookieless.salt_cache_hit_total", ""): 0,
+    ("cookieless.salt_cache_miss_total", ""): 0,
+    ("ingest.refused_total", "rate_limited"): 0,
+    ("ingest.refused_total", "quota_exceeded"): 0,
+    ("ingest.refused_total", "queue_full"): 0,
+    ("profiles.identify_ip_stripped_total", ""): 0,
+    ("profiles.degraded_alias_erasure_total", "failed_closed"): 0,
+    ("profiles.degraded_alias_erasure_total", "residual_cleanup"): 0,
+}
+"""Counters that alerts watch begin at 0: the first step of one that is not there is not seen."""
 
 
 def exposition(
@@ -55,7 +80,7 @@ def exposition(
     """
     SCRAPES.inc()
     chain = CollectorRegistry()
-    chain.register(_Chain(counts))
+    chain.register(_Chain({**_FROM_THE_START, **counts}))
     chain.register(_Disk(disk))
     return Answer(
         status=200,

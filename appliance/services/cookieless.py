@@ -44,6 +44,7 @@ from appliance.domain.ingest.event import CheckedEvent
 from appliance.domain.ingest.facts import RequestFacts
 
 _LOG: Final = structlog.get_logger("cookieless")
+IDENTITY_UNAVAILABLE: Final = "COOKIELESS_IDENTITY_UNAVAILABLE"
 _DEGRADE_LOG_SECONDS: Final = 60.0
 _RACES_MAX: Final = 4
 """How often a session is decided anew because somebody else wrote its state meanwhile."""
@@ -141,7 +142,7 @@ class CookielessIdentities:
         address = find_client_address(facts)
         if not facts.user_agent or not address.text:
             raise InvalidInputError(
-                "COOKIELESS_IDENTITY_UNAVAILABLE",
+                IDENTITY_UNAVAILABLE,
                 "cookieless events need a User-Agent header and a client address",
                 fields={"source": address.source.value},
             )

@@ -15,18 +15,20 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from appliance.base.clock import Clock
-from appliance.base.errors import ApplianceError
+from appliance.base.errors import ApplianceError, InvalidInputError
 from appliance.domain.ingest.chain import ENRICHMENT, Draft, run_steps
 from appliance.domain.ingest.event import Batch, CheckedEvent
 from appliance.domain.ingest.facts import RequestFacts
 from appliance.domain.ingest.rows import encode_blocks
 from appliance.domain.ingest.validate import check_batch
 from appliance.services.allowances import Allowances
-from appliance.services.cookieless import CookielessIdentities
+from appliance.services.cookieless import IDENTITY_UNAVAILABLE, CookielessIdentities
 from appliance.services.places import Places
 from appliance.storage.streams.publish import EVENTS_SUBJECT, PROJECT_HEADER, Publisher
 
 _MINUTE_MS: Final = 60_000
+_DROPPED: Final = "events.cookieless_dropped_total"
+_SOURCES: Final = "events.cookieless_identity_source_total"
 _REFUSALS: Final = frozenset({"RATE_LIMITED", "QUOTA_EXCEEDED", "QUEUE_FULL"})
 """Reasons of refusals that are counted here; that of the disk is counted in `room.py`."""
 
@@ -92,12 +94,7 @@ class IngestService:
         except ApplianceError as error:
             self._count_refusal(error)
             raise
-        resolution = await self._identities.resolve(principal.project_id, checked, facts)
-        if resolution.source is not None:
-            self.counts["events.cookieless_identity_source_total", resolution.source.value] += 1
-        for degraded, number in resolution.degraded.items():
-            self.counts["events.cookieless_session_degraded_total", degraded.value] += number
-        draft = resolution.draft
+        draft = await self._resolve(principal.project_id, checked, facts)
         if draft.events:
             place = await self._places.of(facts)
             told = replace(facts, place=place) if place else facts
@@ -110,6 +107,25 @@ class IngestService:
             dropped=sum(dropped.values()),
             dropped_by_reason=dropped,
         )
+
+    async def _resolve(
+        self, project_id: str, checked: tuple[CheckedEvent, ...], facts: RequestFacts
+    ) -> Draft:
+        try:
+            resolution = await self._identities.resolve(project_id, checked, facts)
+        except InvalidInputError as error:
+            if error.reason == IDENTITY_UNAVAILABLE:
+                self.counts[_DROPPED, "identity_headers_missing"] += len(checked)
+                self.counts[_SOURCES, error.fields["source"]] += 1
+            raise
+        if resolution.source is not None:
+            self.counts[_SOURCES, resolution.source.value] += 1
+            salts = self._identities.salts
+            self.counts["cookieless.salt_cache_hit_total", ""] = salts.hits
+            self.counts["cookieless.salt_cache_miss_total", ""] = salts.misses
+        for degraded, number in resolution.degraded.items():
+            self.counts["events.cookieless_session_degraded_total", degraded.value] += number
+        return resolution.draft
 
     async def _hand_over(self, project_id: str, events: Sequence[CheckedEvent]) -> None:
         bytes_max = await self._publisher.payload_bytes_max()
@@ -138,7 +154,7 @@ class IngestService:
         for count, number in draft.counts.items():
             self.counts[count.metric, count.label] += number
         for reason, number in draft.dropped.items():
-            self.counts["events.cookieless_dropped_total", reason.value] += number
+            self.counts[_DROPPED, reason.value] += number
         self.counts["events.accepted_total", ""] += len(draft.events)
 
 

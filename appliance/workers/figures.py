@@ -16,6 +16,7 @@ import msgspec
 
 from appliance.base.errors import ApplianceError
 from appliance.base.tasks import wait
+from appliance.domain.delivery import Disposition
 from appliance.domain.figures import Family, Kind, Report, Sample
 from appliance.storage.streams.reports import FIGURES_SUBJECT, REPORT_SECONDS
 from appliance.workers.state import WorkerState
@@ -111,9 +112,16 @@ def _dead_letters(states: Sequence[WorkerState]) -> Family:
                 value=count,
             )
             for state in states
-            for (disposition, outcome), count in sorted(state.dead_letters.items())
+            if state.stream or state.dead_letters
+            for (disposition, outcome), count in _buried(state)
         ),
     )
+
+
+def _buried(state: WorkerState) -> list[tuple[tuple[Disposition, str], int]]:
+    """What was given up, in every way there is: alerts do not see the first step of a new one."""
+    ways = dict.fromkeys(((d, o) for d in Disposition for o in ("published", "dropped")), 0)
+    return sorted({**ways, **state.dead_letters}.items())
 
 
 def _gauge(

@@ -57,6 +57,7 @@ from appliance.storage.postgres.pool import Postgres
 from appliance.storage.streams.connection import Streams
 from appliance.storage.streams.publish import Publisher
 from tests.support.engines import engine_settings
+from tests.support.figures import stage_families
 
 PUBLIC_KEY = "pub_" + "a" * 20
 PRIVATE_KEY = "prv_" + "b" * 20
@@ -206,7 +207,7 @@ class MemoryServices:
         self.insights = MemoryInsights()
         self.control = unreachable_control()
         self.people = PeopleService(PeopleReader(ClickHouse(_NOWHERE)))
-        self.told: tuple[Family, ...] = ()
+        self.told: tuple[Family, ...] = stage_families()
         self.states: Mapping[str, bool] = dict.fromkeys(
             ("postgres_writer", "postgres_reader", "clickhouse", "nats"), True
         )

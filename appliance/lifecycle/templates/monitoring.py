@@ -1,17 +1,15 @@
 """Prometheus and Grafana for the appliance's `/metrics`.
 
-Invariant: only metrics that the appliance really shows are named; a test compares. Each alert says
-what is wrong and what to do.
+Invariant: only metrics that the appliance really shows are named; a test compares. When to be told
+of what stands in `alerts.py`.
 """
 
 from typing import Final
 
 import msgspec
 
+from appliance.lifecycle.templates.alerts import ALERTS, INGEST
 from appliance.lifecycle.templates.site import Site
-
-_INGEST: Final = 'service="sdk.events.v1.EventsService"'
-_OURS: Final = 'code=~"internal|unknown|data_loss|unavailable"'
 
 
 def render_prometheus(site: Site) -> str:
@@ -41,105 +39,6 @@ scrape_configs:
     static_configs:
       - targets: ["{site.address}"]
 """
-
-
-class Alert(msgspec.Struct, frozen=True, kw_only=True):
-    """One rule: when it fires, how grave that is, and what to tell."""
-
-    name: str
-    expression: str
-    minutes: int
-    severity: str
-    summary: str
-    remedy: str
-
-
-ALERTS: Final = (
-    Alert(
-        name="PugDown",
-        expression='up{job="pug"} == 0',
-        minutes=2,
-        severity="critical",
-        summary="The appliance does not answer.",
-        remedy="`pug-appliance doctor` works also when nothing starts.",
-    ),
-    Alert(
-        name="PugRefusesEvents",
-        expression="increase(ingest_refused_disk_full_total[5m]) > 0",
-        minutes=0,
-        severity="critical",
-        summary="Events are refused, because the disk is nearly full.",
-        remedy="Free space; taking events begins again by itself.",
-    ),
-    Alert(
-        name="PugDiskLow",
-        expression="disk_free_bytes < 4 * disk_reserve_bytes",
-        minutes=10,
-        severity="warning",
-        summary="The disk fills up: {{ $value | humanize1024 }}B are free.",
-        remedy="Add disk or shorten the retention before events are refused.",
-    ),
-    Alert(
-        name="PugDiskFullSoon",
-        expression="predict_linear(disk_free_bytes[6h], 3 * 86400) < disk_reserve_bytes",
-        minutes=60,
-        severity="warning",
-        summary="At this rate the disk is full within three days.",
-        remedy="Add disk or shorten the retention.",
-    ),
-    Alert(
-        name="PugCertificateExpires",
-        expression=(
-            "tls_certificate_expires_timestamp_seconds > 0 and "
-            "tls_certificate_expires_timestamp_seconds - time() < 21 * 86400"
-        ),
-        minutes=60,
-        severity="warning",
-        summary="The certificate of the public port expires within three weeks.",
-        remedy="`pug-appliance tls import CERT KEY`, then restart.",
-    ),
-    Alert(
-        name="PugErrors",
-        expression=(
-            f"sum(rate(rpc_requests_total{{{_OURS}}}[5m])) / sum(rate(rpc_requests_total[5m])) "
-            "> 0.01"
-        ),
-        minutes=5,
-        severity="warning",
-        summary="More than 1 % of the requests fail on our side.",
-        remedy="`pug-appliance status` and `pug-appliance logs api`.",
-    ),
-    Alert(
-        name="PugIngestSlow",
-        expression=(
-            "histogram_quantile(0.99, sum by (le) "
-            f"(rate(rpc_request_seconds_bucket{{{_INGEST}}}[5m]))) > 0.5"
-        ),
-        minutes=10,
-        severity="warning",
-        summary="One batch in a hundred takes longer than 0.5 s.",
-        remedy="Look at the disk's latency and at `pug-appliance status`.",
-    ),
-    Alert(
-        name="PugNoEvents",
-        expression=(
-            "rate(events_accepted_total[30m]) == 0 "
-            "and rate(events_accepted_total[1d] offset 1d) > 0"
-        ),
-        minutes=30,
-        severity="info",
-        summary="No event came for half an hour.",
-        remedy="Perhaps nobody was there; else look at the senders and at the proxy.",
-    ),
-    Alert(
-        name="PugRestarts",
-        expression='changes(process_start_time_seconds{job="pug"}[15m]) > 2',
-        minutes=0,
-        severity="warning",
-        summary="The API was started again several times.",
-        remedy="`pug-appliance logs api` shows why.",
-    ),
-)
 
 
 def render_rules(_site: Site) -> str:
@@ -189,7 +88,7 @@ PANELS: Final = (
         title="Time of a batch, 99 of 100",
         expression=(
             "histogram_quantile(0.99, sum by (le) "
-            f"(rate(rpc_request_seconds_bucket{{{_INGEST}}}[5m])))"
+            f"(rate(rpc_request_seconds_bucket{{{INGEST}}}[5m])))"
         ),
         unit="s",
     ),
@@ -201,6 +100,49 @@ PANELS: Final = (
         ),
         unit="s",
         legend="{{service}}",
+    ),
+    Panel(
+        title="Accepted until it can be asked for, 99 of 100",
+        expression=(
+            "histogram_quantile(0.99, sum by (le) "
+            '(rate(worker_freshness_seconds_bucket{worker="events"}[5m])))'
+        ),
+        unit="s",
+    ),
+    Panel(
+        title="Events inserted per second",
+        expression='rate(worker_rows_total{worker="events"}[5m])',
+    ),
+    Panel(
+        title="Time of an insert, 99 of 100",
+        expression=(
+            "histogram_quantile(0.99, sum by (le) "
+            '(rate(worker_work_seconds_bucket{worker="events"}[5m])))'
+        ),
+        unit="s",
+    ),
+    Panel(
+        title="Batches and messages that wait",
+        expression="queue_waiting_messages",
+        legend="{{consumer}}",
+    ),
+    Panel(
+        title="Age of the oldest that waits",
+        expression="queue_age_seconds",
+        unit="s",
+        legend="{{consumer}}",
+    ),
+    Panel(title="Dead letters", expression="dead_letters", legend="{{stream}}"),
+    Panel(
+        title="Batches refused by limits or a full queue",
+        expression="increase(ingest_refused_total[5m])",
+        legend="{{reason}}",
+    ),
+    Panel(
+        title="Processor of the workers",
+        expression="rate(worker_process_cpu_seconds_total[5m])",
+        unit="percentunit",
+        legend="{{process}}",
     ),
     Panel(title="Requests under way", expression="rpc_requests_in_progress"),
     Panel(title="Free disk", expression="disk_free_bytes", unit="bytes"),

@@ -153,6 +153,126 @@ tests:
     accepted("promtool", "test", "rules", str(tmp_path / "test.yml"))
 
 
+_BINS = ("0.5", "1", "2.5", "5", "10", "30", "120", "600", "+Inf")
+_LATE = "".join(
+    f'      - {{series: \'{name}_bucket{{worker="events", le="{end}"}}\', '
+    f"values: '{'0x60' if end in _BINS[:5] else '0+10x60'}'}}\n"
+    for name in ("worker_freshness_seconds", "worker_work_seconds")
+    for end in _BINS
+)
+_REASON_FULL = {"reason": "queue_full"}
+_RATE = {"reason": "rate_limited"}
+_EVENTS = {"process": "events"}
+_DROPPED = {"outcome": "dropped"}
+FIRING = (
+    ("PugQueueDown", "queue_up", "1x10 0x50", {}),
+    ("PugQueueFull", 'ingest_refused_total{reason="queue_full"}', "0x10 0+1x50", _REASON_FULL),
+    ("PugWorkerBroken", 'worker_broken{worker="email"}', "0x10 1x50", {"worker": "email"}),
+    ("PugWorkerPaused", 'worker_paused{worker="events"}', "0x10 1x50", {"worker": "events"}),
+    ("PugWorkerSilent", 'worker_report_age_seconds{process="events"}', "3x10 61x50", _EVENTS),
+    ("PugQueueOld", 'queue_age_seconds{consumer="w"}', "0x10 61x50", {"consumer": "w"}),
+    ("PugStale", "", "", {}),
+    ("PugInsertSlow", "", "", {}),
+    ("PugMessagesLost", 'nats_dlq_messages_total{outcome="dropped"}', "0x10 0+1x50", _DROPPED),
+    ("PugDeadLetters", 'dead_letters{stream="events"}', "0x10 1x50", {"stream": "events"}),
+    ("PugProjectLimited", 'ingest_refused_total{reason="rate_limited"}', "0x10 0+1x50", _RATE),
+    (
+        "PugSaltCorrupt",
+        'events_cookieless_dropped_total{reason="salt_corrupt"}',
+        "0x10 0+1x50",
+        {"reason": "salt_corrupt"},
+    ),
+    (
+        "PugProxyUnknown",
+        'events_cookieless_identity_source_total{source="peer_after_rejected_header"}',
+        "0x10 0+1x50",
+        {"source": "peer_after_rejected_header"},
+    ),
+    (
+        "PugSessionsDegraded",
+        'events_cookieless_session_degraded_total{reason="get_failed"}',
+        "0x10 0+1x50",
+        {},
+    ),
+    (
+        "PugErasureUncertain",
+        'profiles_degraded_alias_erasure_total{outcome="failed_closed"}',
+        "0x10 0+1x50",
+        {"outcome": "failed_closed"},
+    ),
+)
+
+
+@needs("promtool")
+@pytest.mark.parametrize(("name", "series", "values", "labels"), FIRING, ids=lambda v: str(v)[:24])
+def test_each_alert_of_the_stages_fires(
+    tmp_path: Path, name: str, series: str, values: str, labels: dict[str, str]
+):
+    """Silent while all is well, on when it is not, with its own words; by Prometheus itself."""
+    site = Site(domain=DOMAIN, host="h", port=1, tls=False, body_bytes_max=1, grpc_port=None)
+    (tmp_path / "pug-rules.yml").write_text(TEMPLATES["prometheus-rules"](site))
+    [alert] = [one for one in ALERTS if one.name == name]
+    told = alert.summary
+    for label, text in labels.items():
+        told = told.replace(f"{{{{ $labels.{label} }}}}", text)
+    given = f"      - {{series: '{series}', values: '{values}'}}\n" if series else _LATE
+    expected = msgspec.json.encode(
+        [
+            {
+                "exp_labels": {"severity": alert.severity, **labels},
+                "exp_annotations": {"summary": told, "description": alert.remedy},
+            }
+        ]
+    ).decode()
+    (tmp_path / "test.yml").write_text(
+        "rule_files: [pug-rules.yml]\nevaluation_interval: 1m\ntests:\n"
+        f"  - interval: 1m\n    input_series:\n{given}    alert_rule_test:\n"
+        f"      - {{eval_time: 3m, alertname: {name}, exp_alerts: []}}\n"
+        f"      - {{eval_time: 55m, alertname: {name}, exp_alerts: {expected}}}\n"
+    )
+    accepted("promtool", "test", "rules", str(tmp_path / "test.yml"))
+
+
+@needs("promtool")
+def test_a_worker_that_never_told_anything(tmp_path: Path):
+    """A series that is not there is an alert too."""
+    site = Site(domain=DOMAIN, host="h", port=1, tls=False, body_bytes_max=1, grpc_port=None)
+    (tmp_path / "pug-rules.yml").write_text(TEMPLATES["prometheus-rules"](site))
+    [alert] = [one for one in ALERTS if one.name == "PugWorkerSilent"]
+    (tmp_path / "test.yml").write_text(f"""
+rule_files: [pug-rules.yml]
+evaluation_interval: 1m
+tests:
+  - interval: 1m
+    input_series:
+      - {{series: 'up{{job="pug"}}', values: '1x30'}}
+    alert_rule_test:
+      - eval_time: 10m
+        alertname: PugWorkerSilent
+        exp_alerts:
+          - exp_labels: {{severity: critical, process: events}}
+            exp_annotations: {{summary: "{alert.summary}", description: "{alert.remedy}"}}
+""")
+    accepted("promtool", "test", "rules", str(tmp_path / "test.yml"))
+
+
+@needs("promtool")
+def test_what_is_shown_is_prometheus_text():
+    """`promtool check metrics` reads it; it grumbles only about names that the contract gives."""
+    with api_process() as (port, _):
+        text = httpx.get(f"http://127.0.0.1:{port}/metrics").text
+    result = subprocess.run(
+        ["promtool", "check", "metrics"],
+        check=False,
+        input=text,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert "error" not in result.stderr.lower(), result.stderr
+    assert result.returncode in {0, 3}, result.stderr  # 3: a matter of style
+
+
 def test_only_metrics_that_exist_are_named():
     """Every metric of an alert or a picture is shown by a running API that took an event."""
     with api_process() as (port, _):
