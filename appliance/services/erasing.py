@@ -115,9 +115,7 @@ class Eraser:
         await self._sweep(view)
         await self._until_stored(view.marks)
         view = await self._sweep_until_nothing_new(view)
-        assert view.marks is not None
-        cleaned = await self._cleaner.clean(_subject(view), view.marks)
-        await self._close(view, cleaned)
+        await self._close(view, await self._clean(view))
 
     async def give_up(self, request_id: str, cause: str) -> None:
         """Set an open request to failed; losing this leaves it open, which asking again mends."""
@@ -280,6 +278,10 @@ class Eraser:
             raise UnavailableError(
                 "QUEUE_BEHIND", f"the queue still holds what was sent before ({what})"
             )
+
+    async def _clean(self, view: ErasureView) -> Cleaned:
+        assert view.marks is not None
+        return await self._cleaner.clean(_subject(view), view.marks)
 
     async def _close(self, view: ErasureView, cleaned: Cleaned) -> None:
         """Write down that it is done, the journal first."""

@@ -60,7 +60,8 @@ class PersonCleaner:
         ids = frozenset(subject.distinct_ids)
         whole: list[int] = []
         mixed = 0
-        async for message in self._queues.read(EVENTS_STREAM, until=mark.sequence):
+        until = await self._queues.place_of(EVENTS_STREAM, mark)
+        async for message in self._queues.read(EVENTS_STREAM, until=until):
             split = split_events(message.payload, subject.project_id, ids)
             if split.theirs and split.others:
                 mixed += 1

@@ -69,13 +69,15 @@ SELECT max(last_block) FROM dashboard_event_rollup_daily
 WHERE project_id = {project:String} AND kind = {kind:String} AND dimension = '$__total__'
   AND day = toDate32(toDateTime64({time:String}, 3, 'UTC'))
 """,
+    # An erasure takes rows of a person out of these two, so one row of them proves nothing by its
+    # absence: every subject of the block is asked about.
     Rollup.SESSIONS: """
 SELECT max(last_block) FROM dashboard_session_rollup
-WHERE project_id = {project:String} AND scope = '' AND session_id = {session:UUID}
+WHERE (project_id, session_id) IN (SELECT project, session FROM subjects) AND scope = ''
 """,
     Rollup.ACTIVITY: """
 SELECT max(last_block) FROM distinct_id_activity_states
-WHERE project_id = {project:String} AND distinct_id = {distinct:String}
+WHERE (project_id, distinct_id) IN (SELECT project, distinct FROM subjects)
 """,
     Rollup.NAMES: """
 SELECT max(last_block) FROM event_names
@@ -87,6 +89,7 @@ WHERE project_id = {project:String} AND kind = {kind:String}
   AND bucket = date_trunc('hour', toDateTime64({time:String}, 3, 'UTC'))
 """,
 }
+_BY_SUBJECT: Final = frozenset({Rollup.SESSIONS, Rollup.ACTIVITY})
 _RUNNING: Final = """
 SELECT count() FROM system.processes
 WHERE startsWith(Settings['insert_deduplication_token'], {prefix:String})
@@ -151,11 +154,13 @@ class EventInserts:
     async def find_unfed(self, number: int, rows: Sequence[Row]) -> tuple[Rollup, ...]:
         """The roll-ups that the block `number`, which inserts `rows`, has not reached.
 
-        One row is asked about for each roll-up: a block is one part of it, there or not. Numbers
-        grow, and no later block is inserted before this one is done, so a newer number also means
-        that it is there.
+        A block is one part of a roll-up, there or not, so a row of it is asked about; where rows
+        can be erased, all of them: a roll-up that has none left counts nothing of the block, and
+        feeding it again counts each event once. Numbers grow, and no later block is inserted before
+        this one is done, so a newer number also means that it is there.
         """
         unfed: list[Rollup] = []
+        subjects = _subjects(rows)
         for rollup, statement in _WITNESS.items():
             row = next((row for row in rows if _feeds(rollup, row)), None)
             if row is None:
@@ -166,10 +171,9 @@ class EventInserts:
                     "project": row.project_id,
                     "kind": row.kind,
                     "time": row.occur_time,
-                    "session": row.session_id,
-                    "distinct": row.distinct_id,
                 },
                 LOOKUP_SETTINGS,
+                subjects if rollup in _BY_SUBJECT else None,
             )
             if cast("int", answer[0][0]) < number:
                 unfed.append(rollup)
@@ -201,6 +205,19 @@ def _feeds(rollup: Rollup, row: Row) -> bool:
             )
         case Rollup.DAILY | Rollup.SESSIONS | Rollup.NAMES:
             return True
+
+
+def _subjects(rows: Sequence[Row]) -> ExternalData:
+    """Whose rows these are, as a table for a query."""
+    found = {
+        f"{_tsv(row.project_id)}\t{row.session_id}\t{_tsv(row.distinct_id)}\n" for row in rows
+    }
+    return ExternalData(
+        file_name="subjects",
+        data="".join(found).encode(),
+        fmt="TSV",
+        structure="project String, session UUID, distinct String",
+    )
 
 
 def _tsv(text: str) -> str:

@@ -82,6 +82,10 @@ class PersonQueues:
         first = told.state.first_seq if told.state.messages else told.state.last_seq + 1
         return first > mark.sequence
 
+    async def place_of(self, stream: str, mark: StreamMark) -> int:
+        """The mark's sequence in a stream; 0 when the stream was made anew since."""
+        return mark.sequence if (await self._end_of(stream)).life == mark.life else 0
+
     async def profiles_passed(self, mark: StreamMark, subject: str) -> bool:
         """Whether the worker of a subject of `profiles` is done with everything up to the mark."""
         jetstream = await self._streams.jetstream()
