@@ -159,7 +159,9 @@ class ImportService:
         while parts := await self._read(order, source):
             await self._send(order, parts)
             state = _sum_up(journal.state, parts)
-            refused = [line for part in parts for line in part.refused]
+            refused = sorted(
+                (line for part in parts for line in part.refused), key=lambda one: one.line
+            )
             await asyncio.to_thread(journal.save, state, refused)
             told(state)
             _require_hope(state)
