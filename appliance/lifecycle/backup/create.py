@@ -28,7 +28,14 @@ from appliance.lifecycle.backup.capture import (
 )
 from appliance.lifecycle.backup.engines import engines_running, needs_own
 from appliance.lifecycle.backup.hold import is_running
-from appliance.lifecycle.backup.model import Item, Manifest, PackedFile, Part, Summary
+from appliance.lifecycle.backup.model import (
+    PLACES_NAME,
+    Item,
+    Manifest,
+    PackedFile,
+    Part,
+    Summary,
+)
 from appliance.lifecycle.backup.note import note_newest
 from appliance.lifecycle.backup.packing import (
     describe_files,
@@ -184,7 +191,7 @@ def add_configuration(origin: Origin, snapshot: Snapshot) -> Snapshot:
             folder = ensure_folder(work / part.value)
             for name, path in sources.items():
                 ensure_folder((folder / name).parent)
-                shutil.copyfile(path, folder / name)
+                _keep(path, folder / name)
             folders[part] = folder
     except OSError as error:
         raise unwritable(work, error) from error
@@ -199,7 +206,18 @@ def _configuration_files(origin: Origin) -> dict[str, Path]:
             beside = _files_below(origin.config_file.parent / name)
             files |= {f"{name}/{path}": full for path, full in beside.items()}
     own = _files_below(origin.settings.data_dir / "tls")
-    return files | {f"data_dir/tls/{path}": full for path, full in own.items()}
+    files |= {f"data_dir/tls/{path}": full for path, full in own.items()}
+    places = origin.settings.folders.places_file
+    return files | ({PLACES_NAME: places} if places.exists() else {})
+
+
+def _keep(path: Path, copy: Path) -> None:
+    """A copy; of what is large and exchanged as a whole a second name is enough."""
+    if copy.name == Path(PLACES_NAME).name:
+        with suppress(OSError):
+            copy.hardlink_to(path)
+            return
+    shutil.copyfile(path, copy)
 
 
 def _files_below(folder: Path) -> dict[str, Path]:

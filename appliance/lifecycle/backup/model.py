@@ -15,6 +15,8 @@ from appliance.base.errors import DamagedError
 from appliance.engines.nats_snapshot import StreamFacts
 
 FORMAT: Final = 1
+PLACES_NAME: Final = "data_dir/geo/places.mmdb"
+"""The imported database of places among the files of `Part.CONFIG`."""
 
 
 class Part(StrEnum):

@@ -13,7 +13,7 @@ from pathlib import Path
 from appliance.base.errors import DamagedError
 from appliance.engines.clickhouse_snapshot import PART_MARK, Table
 from appliance.engines.postgres_snapshot import TABLE_OF_CONTENTS
-from appliance.lifecycle.backup.model import Item, PackedFile, Part
+from appliance.lifecycle.backup.model import PLACES_NAME, Item, PackedFile, Part
 
 Paths = tuple[str, ...]
 """Files of an item, relative to the part's folder, in order."""
@@ -38,7 +38,10 @@ def group_files(
         case Part.SECRETS:
             yield "secrets", tuple(_walk(folder))
         case Part.CONFIG:
-            yield "settings", tuple(_walk(folder))
+            paths = _walk(folder)
+            yield "settings", tuple(path for path in paths if path != PLACES_NAME)
+            if PLACES_NAME in paths:  # large, and stays the same when settings change
+                yield "database of places", (PLACES_NAME,)
 
 
 def _group_parts(folder: Path, tables: dict[str, Table]) -> Iterator[tuple[str, Paths]]:

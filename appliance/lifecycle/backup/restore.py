@@ -7,6 +7,7 @@ operator lets it go. Events that wait in the restored queue are stored at the ne
 """
 
 import asyncio
+import os
 import shutil
 from collections.abc import Mapping
 from contextlib import suppress
@@ -17,7 +18,13 @@ import msgspec
 
 from appliance.base.clock import Clock
 from appliance.base.errors import DamagedError, UnmetError
-from appliance.base.files import ensure_folder, unwritable, write_atomic
+from appliance.base.files import (
+    PRIVATE_FILE,
+    ensure_folder,
+    flush_folder,
+    unwritable,
+    write_atomic,
+)
 from appliance.config.model import Settings
 from appliance.lifecycle.backup.exchange import (
     REPLACED,
@@ -27,7 +34,7 @@ from appliance.lifecycle.backup.exchange import (
     forget,
     forward,
 )
-from appliance.lifecycle.backup.model import Part, Summary
+from appliance.lifecycle.backup.model import PLACES_NAME, Part, Summary
 from appliance.lifecycle.backup.rebuild import STORES, Source, rebuild
 from appliance.lifecycle.backup.services import Services
 from appliance.lifecycle.backup.stages import stage
@@ -271,6 +278,9 @@ class FileSteps:
             if not path.is_file():
                 continue
             name = str(path.relative_to(source))
+            if name == PLACES_NAME:
+                self._place_places(path)
+                continue
             target = self._restoring.settings.data_dir / KEPT_SETTINGS / name
             if name.startswith("data_dir/"):
                 live = self._folders.root / name.removeprefix("data_dir/")
@@ -280,6 +290,23 @@ class FileSteps:
                 target = live
             ensure_folder(target.parent)
             write_atomic(target, path.read_bytes())
+
+    def _place_places(self, source: Path) -> None:
+        """Bring the database of places where none is, readable for those who run the appliance."""
+        live = self._folders.places_file
+        if live.exists():
+            return
+        try:
+            ensure_folder(live.parent)
+            source.chmod(PRIVATE_FILE)
+            if os.geteuid() == 0:
+                owner = self._folders.run.stat()
+                for path in (live.parent, source):
+                    os.chown(path, owner.st_uid, owner.st_gid)
+            shutil.move(source, live)
+            flush_folder(live.parent)
+        except OSError as error:
+            raise unwritable(live, error) from error
 
     async def tidy(self) -> None:
         """Remove what was only needed on the way, and what replaced nothing."""

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.integration.lifecycle.backup.support import backup, drilled, killed_at, posting
+from tests.support.place_files import write_places
 from tests.support.stack import Stack, make_event, pug, running_stack
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(300)]
@@ -29,8 +30,11 @@ def objects(target: Path) -> list[Path]:
 
 
 def test_everything_acknowledged_comes_back_once(stack: Stack, tmp_path: Path) -> None:
-    """Also what was still in the queue; nobody is refused while the backup is made."""
+    """Also what was still in the queue, and the database of places; nobody is refused meanwhile."""
     target = tmp_path / "target"
+    world = write_places(tmp_path / "world.mmdb")
+    imported = pug("geo", "database", "import", str(world), data_dir=stack.data_dir)
+    assert imported.returncode == 0, imported.stderr
     with posting(stack, "meanwhile") as work:
         made = backup("create", "--target", str(target), data_dir=stack.data_dir)
         early = work.acknowledged
@@ -40,6 +44,9 @@ def test_everything_acknowledged_comes_back_once(stack: Stack, tmp_path: Path) -
     assert verified["verified"][0]["good"]
     other = tmp_path / "other"
     backup("restore", name, "--target", str(target), data_dir=other)
+    places = other / "geo" / "places.mmdb"
+    assert places.read_bytes() == world.read_bytes()
+    assert (places.stat().st_mode & 0o777, places.parent.stat().st_mode & 0o777) == (0o600, 0o700)
     shutil.copy(stack.data_dir / "connection.json", other / "connection.json")
     with running_stack(other) as restored:
         restored.trend_reaches("before", 50)
