@@ -105,7 +105,7 @@ class Merging:
                         alias_id=call.anonymous_id,
                         profile_id=target.id,
                         external_id=call.external_id,
-                        version=call.accepted_at,
+                        version=abs(call.accepted_at),  # a call of lowest rank has a negative one
                     )
                 ).to_binary(),
             ),

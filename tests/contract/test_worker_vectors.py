@@ -20,10 +20,17 @@ from appliance.domain.delivery import (
 )
 from appliance.domain.ingest.blocks import parse_message
 from appliance.domain.mail.names import NAME_BYTES_MAX, clean_name
+from appliance.gen.sdk.profiles.v1.profiles_pb import ProfileIdentifyMessage
 from appliance.gen.workers.email.v1.email_pb import EmailJob, MagicLinkPayload
+from appliance.gen.workers.profiles.v1.profiles_pb import ProfileAliasMessage, ProfileUpsertMessage
 from appliance.services.mail.delivery import parse_job
+from appliance.services.schema_rules import read_message
 from tests.support.vectors import Case, cases_of
 
+NAMELESS = ProfileIdentifyMessage(project_id="p", external_id="")
+RESERVED = ProfileIdentifyMessage(project_id="p", external_id="cookieless-1")
+ALIAS_OF_NOBODY = ProfileAliasMessage(alias_id="a", external_id="e", project_id="p")
+HOMELESS = ProfileUpsertMessage(profile_id="i")
 BLANK = EmailJob(
     payload=Oneof("magic_link", MagicLinkPayload(email="a@b.test", token="t")), dispatch_id=" "
 )
@@ -56,13 +63,21 @@ FAILURES: dict[tuple[str, str], Exception] = {
     ("events", "event without occur_time"): INVALID,
     ("events", "row cannot be encoded"): INVALID,
     ("events", "store refuses connection"): AWAY,
-    ("identify", "empty external id"): INVALID,
-    ("identify", "external id with reserved prefix"): INVALID,
+    ("identify", "empty external id"): raised(
+        read_message, ProfileIdentifyMessage, NAMELESS.to_binary()
+    ),
+    ("identify", "external id with reserved prefix"): raised(
+        read_message, ProfileIdentifyMessage, RESERVED.to_binary()
+    ),
     ("identify", "database down"): AWAY,
     ("identify", "merge committed, publish fails"): AWAY,
-    ("alias", "missing profile id"): INVALID,
+    ("alias", "missing profile id"): raised(
+        read_message, ProfileAliasMessage, ALIAS_OF_NOBODY.to_binary()
+    ),
     ("upsert", "sending the row fails"): AWAY,
-    ("upsert", "missing project id"): INVALID,
+    ("upsert", "missing project id"): raised(
+        read_message, ProfileUpsertMessage, HOMELESS.to_binary()
+    ),
     ("compliance", "ledger row missing"): NotFoundError("NOT_FOUND", "no such row"),
     ("compliance", "no identifiers on the row"): UnmetError("NO_IDENTIFIERS", "nobody is named"),
     ("email", "blank dispatch id"): raised(parse_job, BLANK.to_binary()),
