@@ -4,7 +4,6 @@ Invariant: a wrong password, an unknown address, an account without a password a
 are refused alike, after the same work [services 5].
 """
 
-
 from msgspec import Struct
 
 from appliance.base.clock import Clock

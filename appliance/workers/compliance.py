@@ -19,6 +19,7 @@ from appliance.config.model import Settings
 from appliance.gen.workers.compliance.v1.compliance_pb import EraseMessage
 from appliance.services.erasing import Eraser
 from appliance.services.erasure_journal import ErasureJournal
+from appliance.services.schema_rules import read_message
 from appliance.services.stores import Stores
 from appliance.storage.clickhouse.client import ClickHouse
 from appliance.storage.clickhouse.erasure import STATEMENT_SECONDS_MAX
@@ -26,7 +27,6 @@ from appliance.storage.streams.deadletters import DeadLetters
 from appliance.storage.streams.erasure import COMPLIANCE_STREAM, ERASE_DURABLE, ERASE_SUBJECT
 from appliance.storage.streams.work import WorkSource
 from appliance.workers.duty import Duty
-from appliance.workers.messages import read_message
 from appliance.workers.queue import Limits, QueueWorker
 from appliance.workers.state import WorkerState
 
