@@ -13,6 +13,7 @@ from typing import BinaryIO, Final
 
 from appliance.base.errors import InvalidInputError
 from appliance.base.tasks import finish
+from appliance.cli.main import PROGRAM
 from appliance.supervisor.child import Child
 from appliance.supervisor.environment import self_argv
 from appliance.supervisor.spec import Descriptor, ProcessSpec
@@ -50,9 +51,8 @@ class TableRows:
             status = await asyncio.shield(self._child.exited)
         if status != 0:
             said = self._said.content.decode("utf-8", "replace").strip().splitlines()
-            raise InvalidInputError(
-                "FILE_DAMAGED", said[-1] if said else "the file cannot be read as Parquet"
-            )
+            told = said[-1] if said else "the file cannot be read as Parquet"
+            raise InvalidInputError("FILE_DAMAGED", told.removeprefix(f"{PROGRAM}: "))
 
 
 @asynccontextmanager

@@ -57,8 +57,9 @@ def write_table(path: Path, *, skip: int, descriptor: int) -> None:
         connection.run(f"{rows} {target}".encode())
         connection.close()
     except EngineError as error:
+        why = error.message.partition("\n")[0]
         raise InvalidInputError(
-            "FILE_DAMAGED", f"{path} cannot be read as Parquet: {error.message}"
+            "FILE_DAMAGED", f"{path} cannot be read as Parquet: {why}"
         ) from error
     finally:
         os.close(file)

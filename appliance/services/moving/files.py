@@ -13,7 +13,7 @@ from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import BinaryIO, Final, Protocol, cast
+from typing import TYPE_CHECKING, BinaryIO, Final, Protocol, cast
 
 import msgspec
 import zstandard
@@ -22,10 +22,15 @@ from msgspec import Struct
 from appliance.base.errors import InvalidInputError, NotFoundError
 from appliance.domain.moving.records import Record
 
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+
 LINE_BYTES_MAX: Final = 8 << 20
 CELL_CHARACTERS_MAX: Final = 4 << 20
 COLUMNS_MAX: Final = 10_000
 _WINDOW_BYTES_MAX: Final = 128 << 20
+_PACKED_BYTES: Final = 4096
+"""Unpacked at once; little, because a few bytes may stand for many."""
 _BUFFER_BYTES: Final = 1 << 20
 _MARK: Final = b"\xef\xbb\xbf"
 _GZIP: Final = b"\x1f\x8b"
@@ -113,10 +118,49 @@ def _unpacked(raw: BinaryIO) -> BinaryIO:
     if begin.startswith(_GZIP):
         return cast("BinaryIO", io.BufferedReader(gzip.GzipFile(fileobj=raw), _BUFFER_BYTES))
     if begin == _ZSTANDARD:
-        unpacker = zstandard.ZstdDecompressor(max_window_size=_WINDOW_BYTES_MAX)
-        reader = unpacker.stream_reader(raw, read_across_frames=True)
-        return cast("BinaryIO", io.BufferedReader(cast("io.RawIOBase", reader), _BUFFER_BYTES))
+        return cast("BinaryIO", io.BufferedReader(_Zstandard(raw), _BUFFER_BYTES))
     return raw
+
+
+class _Zstandard(io.RawIOBase):
+    """The content of frames one after the other; the library's own reader takes a file that was
+    cut for one that ends.
+    """
+
+    def __init__(self, packed: BinaryIO) -> None:
+        self._packed = packed
+        self._unpacker = zstandard.ZstdDecompressor(max_window_size=_WINDOW_BYTES_MAX)
+        self._frame: zstandard.ZstdDecompressionObj | None = None
+        self._rest = b""
+        self._unpacked = b""
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: "WriteableBuffer", /) -> int:
+        """Raises EOFError when a frame is not complete."""
+        target = memoryview(buffer).cast("B")
+        while not self._unpacked:
+            if not self._unpack():
+                return 0
+        taken = self._unpacked[: len(target)]
+        self._unpacked = self._unpacked[len(target) :]
+        target[: len(taken)] = taken
+        return len(taken)
+
+    def _unpack(self) -> bool:
+        packed = self._rest or self._packed.read(_PACKED_BYTES)
+        if not packed:
+            if self._frame is not None:
+                raise EOFError("the packed file ends too early")
+            return False
+        self._frame = self._frame or self._unpacker.decompressobj()
+        self._unpacked = self._frame.decompress(packed)
+        self._rest = b""
+        if self._frame.eof:
+            self._rest = self._frame.unused_data
+            self._frame = None
+        return True
 
 
 @contextmanager
