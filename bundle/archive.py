@@ -25,31 +25,36 @@ from appliance.lifecycle.archive import (
     padding_bytes,
 )
 from bundle.places import Entry
+from bundle.squeeze import label, squeezed
 
-_LEVEL: Final = 6
 _PIECE_BYTES: Final = 4 << 20
-_RAW_DEFLATE: Final = -zlib.MAX_WBITS
 _CACHE_BYTES_MAX: Final = 1 << 30
 _THREADS: Final = 2
 _AHEAD: Final = 8
 
 
 def write_tarball(
-    target: Path, folder: str, *, sealed: Sequence[Entry], files: Sequence[Entry], cache: Path
+    target: Path,
+    folder: str,
+    *,
+    sealed: Sequence[Entry],
+    files: Sequence[Entry],
+    cache: Path,
+    fast: bool = False,
 ) -> None:
     """Write `target` with what a reader wants first, then the folders, then the files.
 
-    `cache` keeps deflated pieces.
+    `cache` keeps deflated pieces; `fast` takes a third of the time for 4 % more bytes.
     """
     cache.mkdir(parents=True, exist_ok=True)
     beside = target.with_name(f".{target.name}.writing")
     with beside.open("wb") as output:
-        deflate(_tar(folder, sealed, files), output, cache=cache)
+        deflate(_tar(folder, sealed, files), output, cache=cache, fast=fast)
     beside.replace(target)
     _trim(cache)
 
 
-def deflate(pieces: Iterator[bytes], output: BinaryIO, *, cache: Path) -> None:
+def deflate(pieces: Iterator[bytes], output: BinaryIO, *, cache: Path, fast: bool = False) -> None:
     """Write the pieces as one gzip member."""
     output.write(GZIP_HEADER)
     checksum, size = 0, 0
@@ -58,7 +63,7 @@ def deflate(pieces: Iterator[bytes], output: BinaryIO, *, cache: Path) -> None:
         for piece in pieces:
             checksum = zlib.crc32(piece, checksum)
             size += len(piece)
-            waiting.append(pool.submit(_deflated, piece, cache))
+            waiting.append(pool.submit(_deflated, piece, cache, fast=fast))
             if len(waiting) > _AHEAD:
                 output.write(waiting.pop(0).result())
         output.writelines(one.result() for one in waiting)
@@ -67,15 +72,14 @@ def deflate(pieces: Iterator[bytes], output: BinaryIO, *, cache: Path) -> None:
     output.write(struct.pack("<II", checksum, size & 0xFFFFFFFF))
 
 
-def _deflated(piece: bytes, cache: Path) -> bytes:
-    label = f"{zlib.ZLIB_RUNTIME_VERSION}-{_LEVEL}-{hashlib.sha256(piece).hexdigest()}"
-    kept = cache / label
+def _deflated(piece: bytes, cache: Path, *, fast: bool) -> bytes:
+    name = f"{label(fast=fast)}-{hashlib.sha256(piece).hexdigest()}"
+    kept = cache / name
     if kept.exists():
         os.utime(kept)
         return kept.read_bytes()
-    squeeze = zlib.compressobj(_LEVEL, zlib.DEFLATED, _RAW_DEFLATE, zlib.DEF_MEM_LEVEL)
-    result = squeeze.compress(piece) + squeeze.flush(zlib.Z_SYNC_FLUSH)
-    beside = cache / f".{label}.writing"
+    result = squeezed(piece, fast=fast)
+    beside = cache / f".{name}.writing"
     beside.write_bytes(result)
     beside.replace(kept)
     return result

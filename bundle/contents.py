@@ -6,7 +6,6 @@ the frozen half. Every file has an owner; two files never claim one path.
 
 import fnmatch
 import importlib.util
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -15,12 +14,14 @@ from bundle.elf import is_elf, with_search_path
 from bundle.freeze import Frozen
 from bundle.owners import APPLIANCE, BOOTLOADER, PYTHON, owner
 from bundle.places import CONTENTS, LINK_MODE, PRODUCT, PROGRAM_MODE, SUBSTITUTES, Entry
+from bundle.queue import SERVER, compiled_in
 from bundle.source import Source
 from bundle.strip import without_debug
 
 # The engine of half a gigabyte comes stripped; reading it to find that out takes a second.
 _STRIPPED_BYTES_MAX: Final = 256 << 20
 _ENGINE_LIBRARIES: Final = "$ORIGIN/../lib"
+_QUEUE: Final = "engines/nats/nats-server"
 _POSTGRES_PROGRAMS: Final = (
     "initdb",
     "pg_amcheck",
@@ -92,8 +93,10 @@ _UNWANTED: Final = (
 )
 
 
-def release_entries(source: Source, frozen: Frozen) -> list[Entry]:
+def release_entries(source: Source, frozen: Frozen, *, queue: Path) -> list[Entry]:
     """Everything in the release except its descriptions, sorted by path.
+
+    `queue` is the compiled program of the queue.
 
     Raises LookupError for a file without an owner, ValueError when two files claim one path.
     """
@@ -101,7 +104,7 @@ def release_entries(source: Source, frozen: Frozen) -> list[Entry]:
         Entry(path=PRODUCT, component=APPLIANCE, mode=PROGRAM_MODE, source=Path(frozen.program)),
         *_frozen_files(source, frozen),
         *_postgres(),
-        *_nats(),
+        Entry(path=_QUEUE, component=SERVER, mode=PROGRAM_MODE, source=queue),
         *_papers(source),
     ]
     taken: dict[str, Entry] = {}
@@ -111,9 +114,9 @@ def release_entries(source: Source, frozen: Frozen) -> list[Entry]:
     return [taken[path] for path in sorted(taken)]
 
 
-def embedded_components(source: Source, frozen: Frozen) -> list[str]:
-    """The components whose modules are inside the executable."""
-    found = {PYTHON, BOOTLOADER}
+def embedded_components(source: Source, frozen: Frozen, *, queue: Path) -> list[str]:
+    """The components whose modules are inside the executable or the queue's program."""
+    found = {PYTHON, BOOTLOADER, *compiled_in(queue)}
     ours = (source.folder, SUBSTITUTES)
     for _, path, _ in frozen.pure:
         if path and path != "-" and not any(Path(path).is_relative_to(one) for one in ours):
@@ -185,11 +188,6 @@ def _is_extension(relative: str) -> bool:
         name == f"{wanted}.control" or name.startswith(f"{wanted}--")
         for wanted in _POSTGRES_EXTENSIONS
     )
-
-
-def _nats() -> Iterator[Entry]:
-    program = Path(sys.prefix) / "bin" / "nats-server"
-    yield _engine_file("engines/nats/nats-server", program, mode=PROGRAM_MODE)
 
 
 def _engine_file(path: str, source: Path, *, mode: int = 0o644) -> Entry:

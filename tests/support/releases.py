@@ -108,7 +108,7 @@ class Releases:
         return path
 
     def _build(self, version: str, number: int, overlay: Path | None, *more: str) -> None:
-        options = ["--version", version, "--release", str(number), *more]
+        options = ["--version", version, "--release", str(number), "--fast", *more]
         if overlay is not None:
             options += ["--overlay", str(overlay)]
         subprocess.run(

@@ -49,7 +49,7 @@ def copy_clone(target: Path, *, at: int) -> Path:
         shutil.copytree(
             REPOSITORY / part,
             target / part,
-            ignore=shutil.ignore_patterns("__pycache__", "*.whl"),
+            ignore=shutil.ignore_patterns("__pycache__", "*.whl", "go-modules"),
         )
     for name in _FILES:
         shutil.copyfile(REPOSITORY / name, target / name)
