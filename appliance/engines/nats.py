@@ -99,6 +99,7 @@ def nats_spec(place: Place) -> ProcessSpec:
         environment={"GOMEMLIMIT": _HEAP_LIMIT},
         directory=folder,
         account=place.account,
+        takes_socket=True,
         prepare=prepare,
         probe=probe,
         # SIGTERM ends connections and flushes the streams; the lame duck mode takes 30 s at least.

@@ -35,7 +35,8 @@ from appliance.lifecycle.upgrade import can_serve, point_reason
 
 KIND: Final = "rollback"
 _STORE_UNITS: Final = ("pug-clickhouse.socket", "pug-clickhouse.service", "pug-postgres.service")
-_QUEUE_UNITS: Final = ("pug-nats.service", "pug-nats.socket", "pug-nats-proxy.service")
+_QUEUE_UNITS: Final = ("pug-nats.socket", "pug-nats.service", "pug-nats-proxy.service")
+"""In the order of starting; which of them there are depends on the release."""
 _REPLACE_SECONDS_MAX: Final = 60.0
 _QUEUE_SECONDS_MAX: Final = 30.0
 _PAUSE_SECONDS: Final = 0.1
@@ -187,7 +188,9 @@ class _Stores:
                 await action()
                 return
             # Its turn comes after `recover`, which would wait for it for ever.
-            await self._systemctl("start", "--job-mode=ignore-dependencies", *_QUEUE_UNITS)
+            for unit in _QUEUE_UNITS:
+                if (self._tools.layout.unit_dir / unit).exists():
+                    await self._systemctl("start", "--job-mode=ignore-dependencies", unit)
             await self._insist(action)
 
         return act

@@ -138,9 +138,9 @@ class Switchover:
         return tuple(
             name
             for name in ENGINES
-            if (unit := f"pug-{name}.service") in after
+            if _unit(name) in after
             and (
-                before.get(unit) != after[unit]
+                _changed_units(name, before, after)
                 or code_before.get(name) != code_after.get(name)
                 or engine_files(files_before, name) != engine_files(files_after, name)
             )
@@ -221,11 +221,33 @@ class Switchover:
             self._host.remove(self._layout.previous)
 
     async def _restart(self) -> None:
+        before = await self._units(self._change.leaving)
+        after = await self._units(self._change.wanted)
         for name in self._changed:
-            unit = f"pug-{name}.service"
-            await self._systemctl("restart", unit, seconds=_ENGINE_SECONDS_MAX)
+            await self._restart_engine(name, before, after)
         # The gate waits for it, and sees sooner than systemd that it will not come up.
         await self._systemctl("restart", "--no-block", APPLIANCE)
+
+    async def _restart_engine(
+        self, name: str, before: Mapping[str, str], after: Mapping[str, str]
+    ) -> None:
+        unit = _unit(name)
+        around = [one for one in _changed_units(name, before, after) if one != unit]
+        if not around:
+            await self._systemctl("restart", unit, seconds=_ENGINE_SECONDS_MAX)
+            return
+        # A socket belongs to the service it had when it was started. What another release has
+        # beside the engine may be unknown by now, and then there is nothing to stop.
+        await self._systemctl("stop", *around, unit, check=False, seconds=_ENGINE_SECONDS_MAX)
+        doors = [one for one in around if one in after and one.endswith(".socket")]
+        await self._systemctl("start", *doors, unit, seconds=_ENGINE_SECONDS_MAX)
+
+    async def _units_if_told(self, version: str) -> Mapping[str, str]:
+        """The units of a release that may be broken; none of them then."""
+        try:
+            return await self._units(version)
+        except ApplianceError:
+            return {}
 
     async def _check(self) -> None:
         await self._tools.gate.check(self._change.wanted)
@@ -239,10 +261,10 @@ class Switchover:
             return
         wanted = self._layout.release(self._change.wanted).resolve()
         for name in ENGINES:
-            unit = f"pug-{name}.service"
-            program = await self._program_of(unit)
+            program = await self._program_of(_unit(name))
             if program is not None and program.is_relative_to(wanted):
-                await self._systemctl("restart", unit, seconds=_ENGINE_SECONDS_MAX)
+                before = await self._units_if_told(self._change.wanted)
+                await self._restart_engine(name, before, await self._units(self._change.leaving))
         leaving = self._layout.release(self._change.leaving).resolve() / BINARY_NAME
         if await self._program_of(APPLIANCE) != leaving:
             await self._systemctl("restart", "--no-block", APPLIANCE)
@@ -283,6 +305,21 @@ class Switchover:
             progress=self._tools.progress,
             clock=self._tools.clock,
         )
+
+
+def _unit(engine: str) -> str:
+    return f"pug-{engine}.service"
+
+
+def _changed_units(
+    engine: str, before: Mapping[str, str], after: Mapping[str, str]
+) -> tuple[str, ...]:
+    """The engine's own unit and those beside it that differ."""
+    names = sorted(before.keys() | after.keys())
+    stems = (f"pug-{engine}.", f"pug-{engine}-")
+    return tuple(
+        name for name in names if name.startswith(stems) and before.get(name) != after.get(name)
+    )
 
 
 def engine_files(manifest: Manifest, engine: str) -> frozenset[FileEntry]:

@@ -53,7 +53,6 @@ _DESCRIPTIONS: Final = {
 _MARGIN_SECONDS: Final = 10
 _WATCHDOG_SECONDS: Final = 30
 _OPEN_FILES_MAX: Final = 262144
-_PROXY: Final = "/usr/lib/systemd/systemd-socket-proxyd"
 # A service that fails at once would cost its socket, and with it the port, for ever.
 _NEVER_GIVEN_UP: Final[dict[str, Value]] = {"TriggerLimitIntervalSec": 0}
 _BACKUP_TIME: Final = "*-*-* 02:15:00"
@@ -81,7 +80,7 @@ def plan_units(layout: Layout, settings: Settings) -> tuple[UnitFile, ...]:
         makers.backup(),
         makers.backup_timer(),
     )
-    on_demand = {"pug-bridge.service", "pug-backup.service", "pug-nats-proxy.service"}
+    on_demand = {"pug-bridge.service", "pug-backup.service"}
     wanted = [unit.name for unit in services if unit.name not in on_demand]
     return (makers.target(wanted), *services)
 
@@ -128,9 +127,10 @@ class _Units:
             case "postgres":
                 return (self._postgres(spec),)
             case "nats":
-                return (self._nats(spec), *self._nats_door())
+                return (self._nats(spec), self._door("nats", "queue", self._settings.nats.port))
             case _:
-                return (self._clickhouse(spec), self._clickhouse_socket())
+                door = self._door("clickhouse", "event store", self._settings.clickhouse.port)
+                return (self._clickhouse(spec), door)
 
     def _postgres(self, spec: ProcessSpec) -> UnitFile:
         return self._engine(
@@ -150,55 +150,11 @@ class _Units:
         return self._engine(
             spec,
             secrets=(SecretName.NATS,),
-            more={
-                "RuntimeDirectory": "pug-nats",
-                "RuntimeDirectoryMode": "0700",
-                "ExecStartPost": f"{self._layout.binary} engine nats settle",
-                # Its own loopback, which the proxy shares: the server cannot inherit a socket.
-                "PrivateNetwork": True,
-                "RestrictAddressFamilies": "AF_INET",
-                **loopback_only(),
-            },
+            needs=("pug-nats.socket",),
+            # Releases before had it as the socket's service; both would take the connections.
+            conflicts="pug-nats-proxy.service",
+            more={"Type": "notify", "NotifyAccess": "main", **NO_NETWORK},
         )
-
-    def _nats_door(self) -> tuple[UnitFile, ...]:
-        port = self._settings.nats.port
-        door = UnitFile(
-            name="pug-nats.socket",
-            unit=self._about("Pug Appliance: door of the queue"),
-            main={
-                "ListenStream": f"{LOOPBACK}:{port}",
-                "Backlog": 1024,
-                "NoDelay": True,
-                **_NEVER_GIVEN_UP,
-                "Service": "pug-nats-proxy.service",
-                **loopback_only(),
-            },
-        )
-        proxy = UnitFile(
-            name="pug-nats-proxy.service",
-            unit=self._about(
-                "Pug Appliance: from the door of the queue into its network",
-                After="pug-nats.service",
-                # Not Requires: whoever connects must not start a queue that was stopped.
-                JoinsNamespaceOf="pug-nats.service",
-            ),
-            main={
-                "Type": "exec",
-                "ExecStart": f"{_PROXY} --connections-max=1024 {LOOPBACK}:{port}",
-                "User": NATS_USER,
-                "Group": NATS_USER,
-                "Restart": "always",
-                "RestartSec": "500ms",
-                "OOMScoreAdjust": self.engines["nats"].oom_score_adjust,
-                **own_root(self._layout),
-                **SANDBOX,
-                "PrivateNetwork": True,
-                "RestrictAddressFamilies": "AF_INET",
-                **loopback_only(),
-            },
-        )
-        return door, proxy
 
     def _clickhouse(self, spec: ProcessSpec) -> UnitFile:
         return self._engine(
@@ -209,12 +165,13 @@ class _Units:
             more={"Type": "notify", "NotifyAccess": "main", **NO_NETWORK},
         )
 
-    def _clickhouse_socket(self) -> UnitFile:
+    def _door(self, name: str, store: str, port: int) -> UnitFile:
+        """The socket that an engine inherits; who connects while it restarts waits here."""
         return UnitFile(
-            name="pug-clickhouse.socket",
-            unit=self._about("Pug Appliance: door of the event store"),
+            name=f"pug-{name}.socket",
+            unit=self._about(f"Pug Appliance: door of the {store}"),
             main={
-                "ListenStream": f"{LOOPBACK}:{self._settings.clickhouse.port}",
+                "ListenStream": f"{LOOPBACK}:{port}",
                 "Backlog": 1024,
                 "NoDelay": True,
                 **_NEVER_GIVEN_UP,
@@ -229,6 +186,7 @@ class _Units:
         secrets: tuple[str, ...],
         more: dict[str, Value],
         needs: tuple[str, ...] = (),
+        conflicts: str = "",
     ) -> UnitFile:
         user = _USERS[spec.name]
         limits: dict[str, Value] = (
@@ -236,7 +194,13 @@ class _Units:
         )
         return UnitFile(
             name=f"pug-{spec.name}.service",
-            unit=self._about(_DESCRIPTIONS[spec.name], requires=needs),
+            unit=self._about(
+                _DESCRIPTIONS[spec.name],
+                requires=needs,
+                **(
+                    {"After": f"{RECOVER} {conflicts}", "Conflicts": conflicts} if conflicts else {}
+                ),
+            ),
             main={
                 "Type": "exec",
                 "User": user,
@@ -277,7 +241,6 @@ class _Units:
     def appliance(self) -> UnitFile:
         # Ordered only: whoever connects must not start an engine that was stopped on purpose.
         engines = " ".join(f"pug-{name}.service" for name in self.engines)
-        doors = "pug-nats.socket pug-nats-proxy.service " if "nats" in self.engines else ""
         ours = processes(
             Place(settings=self._settings, ports=default_ports(self._settings), account=None),
             environment={},
@@ -289,7 +252,7 @@ class _Units:
             name=APPLIANCE,
             unit=self._about(
                 "Pug Appliance: API and workers",
-                After=f"{RECOVER} {doors}{engines}",
+                After=f"{RECOVER} {engines}",
                 requires=("pug-appliance.socket",),
             ),
             main={

@@ -29,7 +29,7 @@ def become(spec: ProcessSpec, *, inherited: Mapping[str, str]) -> NoReturn:
     Raises MisconfiguredError when the program cannot be run.
     """
     environment = child_environment(spec.environment, own=spec.own, inherited=inherited)
-    if spec.own:
+    if spec.own or spec.takes_socket:
         environment |= {name: inherited[name] for name in _FROM_SYSTEMD if name in inherited}
     os.umask(_UMASK)
     # The interpreter ignores these two, and an ignored signal stays ignored across exec.

@@ -59,7 +59,9 @@ class ProcessSpec(msgspec.Struct, frozen=True, kw_only=True):
     """One component of an installation.
 
     `own` says that the program is ours (it may load libraries of the frozen application) and
-    announces itself when `announces` is set. `data_directory` is what must never have two owners.
+    announces itself when `announces` is set. `takes_socket` says that it understands systemd's
+    variables for a listening socket and for being ready.
+    `data_directory` is what must never have two owners.
     `prepare` runs before each start, `probe` until it passes, `settle` once after that; only then
     the component is ready. Then `probe` is asked every `watch_seconds`; a process that is silent
     for `hang_seconds_max` is ended and started again. `death_signal` is what the kernel sends when
@@ -76,6 +78,7 @@ class ProcessSpec(msgspec.Struct, frozen=True, kw_only=True):
     needs: tuple[str, ...] = ()
     own: bool = False
     announces: bool = False
+    takes_socket: bool = False
     prepare: Action | None = None
     probe: Action | None = None
     settle: Action | None = None

@@ -26,9 +26,7 @@ EXPOSURE_TENTHS_MAX = {
     "pug-bridge.service": 12,
     "pug-postgres.service": 5,
     "pug-clickhouse.service": 5,
-    # It must make its own Internet sockets, see docs/decisions/0011.
-    "pug-nats.service": 6,
-    "pug-nats-proxy.service": 6,
+    "pug-nats.service": 5,
     "pug-recover.service": 30,
     "pug-backup.service": 30,
 }

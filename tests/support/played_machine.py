@@ -41,6 +41,8 @@ class PlayedMachine:
         """Versions whose API never answers."""
         self.migrated: list[str] = []
         self.points: list[str] = []
+        self.doors: dict[str, dict[str, str]] = {}
+        """Units of a version beside those of the engines, as sockets."""
         self.booting = False
         self._pids = {name: 100 + n for n, name in enumerate((APPLIANCE, BRIDGE, *_engine_units()))}
         for path in (self.layout.releases, self.layout.journal, self.layout.staging, self.proc):
@@ -200,9 +202,12 @@ class PlayedMachine:
     def _units(self, version: str) -> dict[str, str]:
         """The units of a release: those of the engines are the same in all of them."""
         engines = dict.fromkeys(_engine_units(), "the same")
-        return engines | {APPLIANCE: f"of {version}", BRIDGE: f"of {version}"}
+        ours = {APPLIANCE: f"of {version}", BRIDGE: f"of {version}"}
+        return engines | ours | self.doors.get(version, {})
 
     def _run(self, unit: str, version: str) -> None:
+        if unit not in self._pids:
+            return
         folder = self.proc / str(self._pids[unit])
         folder.mkdir(exist_ok=True)
         self._end(unit)

@@ -17,7 +17,6 @@ UNITS: Final = (
     "pug-appliance.service",
     "pug-bridge.service",
     "pug-nats.socket",
-    "pug-nats-proxy.service",
     "pug-nats.service",
     "pug-clickhouse.socket",
     "pug-clickhouse.service",

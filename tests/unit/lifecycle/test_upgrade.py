@@ -81,6 +81,40 @@ async def test_engines_that_did_not_change_are_left_alone(
     assert restarted == {APPLIANCE}
 
 
+DOORS = {
+    FIRST: {"pug-nats.socket": "of the proxy", "pug-nats-proxy.service": "takes connections"},
+    SECOND: {"pug-nats.socket": "of the engine"},
+}
+
+
+async def test_a_door_that_changes_is_closed_and_opened_with_its_engine(
+    machine: PlayedMachine, tmp_path: Path
+) -> None:
+    """Both ways: a socket keeps the service it was started with."""
+    machine.doors = DOORS
+    machine.stands_at(FIRST, previous=FIRST)
+    await upgrade(machine, tmp_path)
+    around = ("pug-nats-proxy.service", "pug-nats.socket")
+    machine.wholly(SECOND, previous=FIRST)
+    await roll_back(machine)
+    machine.wholly(FIRST, previous="")
+    engines = [argv for argv in machine.host.commands if argv[-1] == "pug-nats.service"]
+    stop = ("systemctl", "stop", *around, "pug-nats.service")
+    start = ("systemctl", "start", "pug-nats.socket", "pug-nats.service")
+    assert [argv for argv in engines if argv[1] in {"stop", "start"}] == [stop, start] * 2
+
+
+async def test_doors_lead_back_to_the_engine_of_before(
+    machine: PlayedMachine, tmp_path: Path
+) -> None:
+    machine.doors = DOORS
+    machine.stands_at(FIRST, previous=FIRST)
+    machine.broken.add(SECOND)
+    with pytest.raises(RolledBackError):
+        await upgrade(machine, tmp_path)
+    machine.wholly(FIRST, previous=FIRST)
+
+
 async def test_a_release_that_an_engine_runs_from_is_kept(
     machine: PlayedMachine, tmp_path: Path
 ) -> None:

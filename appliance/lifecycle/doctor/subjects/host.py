@@ -16,8 +16,7 @@ _EXPOSURE_MAX: Final = {
     "pug-appliance.service": PUBLIC_EXPOSURE_MAX,
     "pug-bridge.service": PUBLIC_EXPOSURE_MAX,
     "pug-postgres.service": ENGINE_EXPOSURE_MAX,
-    # It opens its own Internet sockets, inside a network of its own; see docs/hardening.md.
-    "pug-nats.service": 0.6,
+    "pug-nats.service": ENGINE_EXPOSURE_MAX,
     "pug-clickhouse.service": ENGINE_EXPOSURE_MAX,
 }
 
