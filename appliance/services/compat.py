@@ -119,7 +119,7 @@ class CompatService:
 
         The latest value of a trait stands. Told to count only where there is none yet, it is given
         as from before 1970, the later the earlier: so the first of several stands, and any other
-        goes before it (decision 0035).
+        goes before it (decision 0023).
         """
         now = micros_of(self._clock.now())
         call = Identification(

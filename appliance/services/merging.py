@@ -3,7 +3,7 @@
 Invariant: one transaction decides, and the messages are made inside it, so that one which cannot
 be made undoes everything; they are published after the commit, and whoever fails there is handled
 again with the same outcome [profiles 2.2]. Handling calls in any order, or twice, ends in the same
-state (decision 0035).
+state (decision 0023).
 """
 
 from collections.abc import Sequence

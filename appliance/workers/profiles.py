@@ -12,7 +12,8 @@ from typing import Final, TypeVar
 from msgspec import Struct
 
 from appliance.base.clock import Clock
-from appliance.base.errors import InvalidInputError
+from appliance.base.errors import ApplianceError, InvalidInputError
+from appliance.base.tasks import wait
 from appliance.config.model import Settings
 from appliance.domain.people.messages import (
     Alias,
@@ -24,6 +25,7 @@ from appliance.domain.people.messages import (
 from appliance.gen.sdk.profiles.v1.profiles_pb import ProfileIdentifyMessage
 from appliance.gen.workers.profiles.v1.profiles_pb import ProfileAliasMessage, ProfileUpsertMessage
 from appliance.services.merging import Merging
+from appliance.services.replay import Replay, Stretch
 from appliance.services.schema_rules import AnyMessage, read_message
 from appliance.services.stores import Stores
 from appliance.storage.clickhouse.profiles_write import ProfileInserts
@@ -40,7 +42,7 @@ from appliance.storage.streams.people import (
 from appliance.storage.streams.work import WorkSource
 from appliance.workers.duty import Duty
 from appliance.workers.gather import Gathering
-from appliance.workers.queue import Limits, QueueWorker, Work
+from appliance.workers.queue import FETCH_PAUSE_SECONDS, Limits, QueueWorker, Work
 from appliance.workers.state import WorkerState
 
 IDENTIFY_WORKER: Final = "identify"
@@ -137,8 +139,20 @@ def identify_duty(stores: Stores, clock: Clock) -> Duty:
     state = _state(_IDENTIFY)
 
     async def run(stop: asyncio.Event) -> None:
-        work = IdentifyWork(Merging(stores, clock), clock)
-        await _worker(_IDENTIFY, stores, clock, state, work, IDENTIFY_PARALLEL).run(stop)
+        merging = Merging(stores, clock)
+        worker = _worker(
+            _IDENTIFY, stores, clock, state, IdentifyWork(merging, clock), IDENTIFY_PARALLEL
+        )
+        replay = Replay(stores, merging, clock)
+        stretch = await _planned(replay, state, stop)
+        if stretch is None:
+            return
+        async with asyncio.TaskGroup() as group:
+            replaying = group.create_task(replay.run(stretch, stop))
+            try:
+                await worker.run(stop)
+            finally:
+                replaying.cancel()
 
     return Duty(state=state, run=run)
 
@@ -181,6 +195,17 @@ def upsert_duty(stores: Stores, clock: Clock) -> Duty:
         await _run_gathering(worker, gathering, stop)
 
     return Duty(state=state, run=run)
+
+
+async def _planned(replay: Replay, state: WorkerState, stop: asyncio.Event) -> Stretch | None:
+    """What to handle again; asked until the stores answer, None when told to stop before."""
+    while not stop.is_set():
+        try:
+            return await replay.plan()
+        except ApplianceError as error:
+            state.pause = error.reason
+            await wait(stop, FETCH_PAUSE_SECONDS)
+    return None
 
 
 async def _run_gathering(

@@ -2,7 +2,7 @@
 
 Invariant: what a profile's properties are in the end depends on the calls alone, not on the order
 in which they arrive or how often: for each top-level key the value of the latest call stands
-(decision 0035). No key is ever removed. Reading and writing messages is `messages.py`'s business.
+(decision 0023). No key is ever removed. Reading and writing messages is `messages.py`'s business.
 """
 
 from collections.abc import Mapping

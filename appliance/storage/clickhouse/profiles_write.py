@@ -5,7 +5,7 @@ one, so adding a row twice or late changes nothing. Reading stands in `people_re
 """
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, cast
 
 import msgspec
 
@@ -34,6 +34,11 @@ class ProfileInserts:
     async def add_aliases(self, aliases: Sequence[Alias]) -> None:
         """Store these mappings; raises InvalidInputError as above."""
         await self._store.insert_ndjson("profile_aliases", map(_alias_row, aliases), _SETTINGS)
+
+    async def newest_version(self) -> int:
+        """The greatest version of any profile, 0 without one."""
+        answer = await self._store.rows("SELECT max(version) FROM profiles")
+        return cast("int", answer[0][0])
 
 
 def _state_row(state: ProfileState) -> bytes:

@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from appliance.domain.people.traits import Held, Orders, Properties
 from appliance.storage.postgres.driver import Record
-from appliance.storage.postgres.pool import Transaction
+from appliance.storage.postgres.pool import Postgres, Transaction
 
 
 class StoredProfile(Struct, frozen=True, kw_only=True):
@@ -57,6 +57,11 @@ _VERSION: Final = "SELECT nextval('profile_versions') AS version"
 _LINK: Final = """
 UPDATE profile_devices SET profile_id = $3, link_order = $4
 WHERE project_id = $1 AND device_id = $2 AND link_order <= $4
+"""
+_ERASURE_ASKED: Final = """
+SELECT 1 FROM compliance_requests
+WHERE project_id = $1 AND external_id = $2 AND kind = 'erase'
+  AND request_time >= to_timestamp($3::bigint / 1e6)
 """
 _MOVE: Final = """
 UPDATE profile_devices SET profile_id = $3 WHERE project_id = $1 AND profile_id = $2
@@ -123,6 +128,14 @@ async def move_devices(
 ) -> None:
     """Give all devices of a profile to another one."""
     await transaction.execute(_MOVE, project_id, from_id, to_id)
+
+
+async def is_erasure_asked(
+    database: Postgres, *, project_id: str, external_id: str, since_micros: int
+) -> bool:
+    """Whether somebody asked for the erasure of this person at that time or later."""
+    row = await database.row(_ERASURE_ASKED, project_id, external_id, since_micros)
+    return row is not None
 
 
 def _profile(row: Record) -> StoredProfile:
