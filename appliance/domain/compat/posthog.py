@@ -2,8 +2,8 @@
 
 Invariant: a pure function of the events and of where they came in; the same event gives the same
 event, identity and time, so a repetition changes nothing. Who is anonymous is told by the event
-where it can be (`$device_id`, `$is_identified`), else by the form of the id (decision `docs/
-decisions/*-other-clients.md`). The table of what becomes what, for people: docs/migrating.md.
+where it can be (`$device_id`, `$is_identified`), else by the form of the id (decision 0022).
+The table of what becomes what, for people: docs/migrating.md.
 """
 
 from collections.abc import Iterable
