@@ -64,6 +64,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "report": ("appliance.cli.report:report", "Who gets the weekly report of a project."),
     "schema": ("appliance.cli.schema:schema", "Show what this release makes of the stores."),
     "dlq": ("appliance.cli.dlq:dlq", "Messages that could not be stored."),
+    "person": ("appliance.cli.person:person", "What is stored about a person; erasure."),
     "import": ("appliance.cli.importing:importing", "Bring in events of other systems."),
     "export": ("appliance.cli.exporting:exporting", "Write events into a file."),
     "seed": ("appliance.cli.seed:seed", "Send invented events through the HTTP API."),

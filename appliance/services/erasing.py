@@ -34,14 +34,13 @@ from appliance.services.erasure import request_not_found
 from appliance.services.erasure_cleaning import Cleaned, PersonCleaner
 from appliance.services.erasure_journal import ErasureJournal, JournalEntry
 from appliance.services.jobs.erasures import encode_erasure
+from appliance.services.person_ids import resolve_person
 from appliance.services.stores import Stores
 from appliance.storage.clickhouse.client import ClickHouse
 from appliance.storage.clickhouse.erasure import (
     count_events,
     count_traces,
     delete_person,
-    find_aliases,
-    find_profiles_by_external,
     find_sessions,
 )
 from appliance.storage.postgres.erasure import (
@@ -49,7 +48,6 @@ from appliance.storage.postgres.erasure import (
     count_person_rows,
     delete_person_rows,
     fail_erasure,
-    find_profiles_of,
     freeze_erasure,
     load_erasure,
     reopen_erasure,
@@ -233,18 +231,14 @@ class Eraser:
         )
 
     async def _resolve(self, view: ErasureView, known: Sequence[str]) -> tuple[str, ...]:
-        """Everything that names the person: what was asked for, their profiles, every alias.
-
-        Also an alias that moved to somebody else: its history holds the person's too [profiles 9].
-        """
-        named = unite_ids((view.external_id, view.profile_id), known)
-        project, external = view.project_id, view.external_id
-        profiles = unite_ids(
-            await find_profiles_of(self._database, project, named, external),
-            await find_profiles_by_external(self._events, project, external),
+        return await resolve_person(
+            self._database,
+            self._events,
+            view.project_id,
+            profile_id=view.profile_id,
+            external_id=view.external_id,
+            known=known,
         )
-        owners = unite_ids((view.profile_id,), profiles)
-        return unite_ids(named, profiles, await find_aliases(self._events, project, owners))
 
     async def _count(self, project_id: str, ids: Sequence[str], sessions: Sequence[str]) -> Traces:
         traces = await count_traces(self._events, project_id, ids, sessions)

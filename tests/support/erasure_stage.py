@@ -47,6 +47,7 @@ class ErasureStage:
         self.pipeline = Stage(jobs.endpoints)
         self.clock = SystemClock()
         self.ids = IdMaker(self.clock)
+        self.journal_folder = folder
         self.journal = ErasureJournal(folder)
         self.service = ErasureService(
             jobs.stores, AuditLog(self.clock, self.ids), clock=self.clock, ids=self.ids

@@ -19,6 +19,7 @@ IDS_MAX: Final = 1000
 ID_BYTES_MAX: Final = 8192
 """Bytes of ids that one statement names, because they travel in a request line."""
 ERROR_BYTES_MAX: Final = 1024
+_SHORT_BYTES_MAX: Final = 127
 NOT_ERASED: Final = (
     "daily counts and their estimates of distinct visitors",
     "counts of event names",
@@ -165,14 +166,26 @@ def split_events(payload: bytes, project_id: str, ids: AbstractSet[str]) -> Spli
     return Split(theirs=theirs, others=tuple(others))
 
 
+def take_events(payload: bytes, project_id: str, ids: AbstractSet[str]) -> tuple[bytes, ...]:
+    """The person's lines of a message of events."""
+    return tuple(line for line in payload.splitlines() if _is_theirs(line, project_id, ids))
+
+
 def mentions(payload: bytes, project_id: str, ids: AbstractSet[str]) -> bool:
-    """Whether unreadable bytes hold the project and an id of the person as text."""
-    return project_id.encode() in payload and any(one.encode() in payload for one in ids)
+    """Whether an unreadable binary message holds the project and an id of the person as a field."""
+    return _field(project_id) in payload and any(_field(one) in payload for one in ids)
+
+
+def _field(text: str) -> bytes:
+    """A text as it stands in a binary message: with its length before it, where that is a byte."""
+    raw = text.encode()
+    return bytes((len(raw),)) + raw if len(raw) <= _SHORT_BYTES_MAX else raw
 
 
 def _is_theirs(line: bytes, project_id: str, ids: AbstractSet[str]) -> bool:
     try:
         row = _LINE.decode(line)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return mentions(line, project_id, ids)
+        quoted = msgspec.json.encode
+        return quoted(project_id) in line and any(quoted(one) in line for one in ids)
     return row.project_id == project_id and row.distinct_id in ids

@@ -1,16 +1,18 @@
 """What is on the queue while somebody is erased: nothing of it reappears, nothing else is lost."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import asynccontextmanager
 
 import msgspec
 import pytest
+from clickhouse_connect.driver.external import ExternalData
 
 from appliance.base.clock import SystemClock
 from appliance.base.errors import UnavailableError
 from appliance.base.tasks import poll
 from appliance.domain.delivery import Disposition
+from appliance.domain.ingest.blocks import Row
 from appliance.domain.people.erasure import ErasureStatus, ErasureView, QueueMarks
 from appliance.gen.sdk.profiles.v1.profiles_pb import ProfileIdentifyMessage
 from appliance.gen.workers.profiles.v1.profiles_pb import ProfileUpsertMessage
@@ -146,7 +148,11 @@ async def test_an_open_block_is_settled_once_for_the_others(
     """A block whose first rows were erased before it was settled is not counted again."""
     if not all_rows:
         whole = inserts._subjects  # pyright: ignore[reportPrivateUsage]
-        monkeypatch.setattr(inserts, "_subjects", lambda rows: whole(rows[:1]))
+
+        def first_only(rows: Sequence[Row]) -> ExternalData:
+            return whole(rows[:1])
+
+        monkeypatch.setattr(inserts, "_subjects", first_only)
     people = ["e1", *(f"other-{number}" for number in range(5))]
     await stage.pipeline.publish(encode(stage.rows([(one, one) for one in people])))
     await stage.pipeline.crash(Point(stage.pipeline.store))
