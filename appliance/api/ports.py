@@ -14,6 +14,7 @@ from appliance.domain.ingest.event import Batch
 from appliance.domain.ingest.facts import RequestFacts
 from appliance.domain.people.traits import Properties
 from appliance.gen.shared.insights.v1.insights_pb import QueryRequest, QueryResponse
+from appliance.services.activity import ActivityService
 from appliance.services.compat import CompatService
 from appliance.services.control import ControlPlane
 from appliance.services.people import PeopleService
@@ -138,6 +139,9 @@ class Services(Protocol):
 
     @property
     def people(self) -> PeopleService: ...
+
+    @property
+    def activity(self) -> ActivityService: ...
 
     @property
     def control(self) -> ControlPlane: ...

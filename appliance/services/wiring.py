@@ -18,6 +18,7 @@ from appliance.config.endpoints import Endpoints, resolve_endpoints
 from appliance.config.model import Settings
 from appliance.config.secrets import Secret, SecretName, load_secret
 from appliance.domain.figures import Family
+from appliance.services.activity import ActivityService
 from appliance.services.allowances import Allowances
 from appliance.services.compat import CompatService
 from appliance.services.control import ControlPlane
@@ -38,6 +39,7 @@ from appliance.services.stages import Stages
 from appliance.services.stores import Stores
 from appliance.services.subscriptions import SubscriptionsService
 from appliance.services.tokens import ephemeral_key
+from appliance.storage.clickhouse.activity_read import ActivityReader
 from appliance.storage.clickhouse.client import ClickHouse
 from appliance.storage.clickhouse.insights.run import ClickHouseInsights
 from appliance.storage.clickhouse.people_read import PeopleReader
@@ -90,7 +92,9 @@ class Services:
         self.identify = IdentifyService(publisher, chosen)
         self.compat = CompatService(self.ingest, self.identify, chosen)
         self.insights = InsightsService(ClickHouseInsights(self._clickhouse), chosen)
-        self.people = PeopleService(PeopleReader(self._clickhouse))
+        people = PeopleReader(self._clickhouse)
+        self.people = PeopleService(people)
+        self.activity = ActivityService(ActivityReader(self._clickhouse), people, chosen)
         self.stores = stores = Stores(
             postgres=self._postgres,
             clickhouse=self._clickhouse,

@@ -44,6 +44,7 @@ from appliance.gen.shared.insights.v1.insights_pb import (
     TrendSeries,
     TrendsResult,
 )
+from appliance.services.activity import ActivityService
 from appliance.services.compat import CompatService
 from appliance.services.control import ControlPlane
 from appliance.services.people import PeopleService
@@ -51,6 +52,7 @@ from appliance.services.room import DiskState
 from appliance.services.stores import Stores
 from appliance.services.tokens import ephemeral_key
 from appliance.services.wiring import build_services
+from appliance.storage.clickhouse.activity_read import ActivityReader
 from appliance.storage.clickhouse.client import ClickHouse
 from appliance.storage.clickhouse.people_read import PeopleReader
 from appliance.storage.postgres.pool import Postgres
@@ -206,7 +208,10 @@ class MemoryServices:
         self.compat = CompatService(self.ingest, self.identify, SystemClock())
         self.insights = MemoryInsights()
         self.control = unreachable_control()
-        self.people = PeopleService(PeopleReader(ClickHouse(_NOWHERE)))
+        people = PeopleReader(ClickHouse(_NOWHERE))
+        self.people = PeopleService(people)
+        events = ActivityReader(ClickHouse(_NOWHERE))
+        self.activity = ActivityService(events, people, SystemClock())
         self.told: tuple[Family, ...] = stage_families()
         self.states: Mapping[str, bool] = dict.fromkeys(
             ("postgres_writer", "postgres_reader", "clickhouse", "nats"), True

@@ -1,4 +1,4 @@
-"""What RPCs are documented to answer: control plane and persons [services 2.5, 5, 6, 7.4, 13].
+"""What RPCs are documented to answer: accounts, persons, activity [services 2.5, 5, 6, 7, 13].
 
 `ok` is the accept path; the others are `code/REASON`. Errors of the sets *base*, *auth* and *role*
 are added by the gate. Left out, because no caller can bring them about on a healthy appliance:
@@ -19,6 +19,7 @@ _ORGS: Final = "dashboard.orgs.v1.OrgsService"
 _PROJECTS: Final = "dashboard.projects.v1.ProjectsService"
 _MAIL: Final = "dashboard.orgemailproviders.v1.OrgEmailProvidersService"
 _USAGE: Final = "dashboard.usage.v1.UsageService"
+_ACTIVITY: Final = "shared.activity.v1.ActivityService"
 _PROFILES: Final = "shared.profiles.v1.ProfilesService"
 
 FORMS: Final = ("json", "proto")
@@ -39,6 +40,10 @@ _WITHOUT_RULES: Final = frozenset(
 )
 """Methods whose request has no rule that could be broken."""
 
+_SEARCH: Final = (
+    "invalid_argument/INVALID_PAGE_TOKEN",
+    "invalid_argument/INVALID_ACTIVITY_FILTER",
+)
 _OWN: Final[dict[str, tuple[str, ...]]] = {
     f"{_AUTH}/SignInWithEmail": (
         "unauthenticated/INVALID_CREDENTIALS",
@@ -116,6 +121,10 @@ _OWN: Final[dict[str, tuple[str, ...]]] = {
         "permission_denied/EMAIL_TEST_RECIPIENT_MISMATCH",
     ),
     f"{_USAGE}/GetUsage": (),
+    f"{_ACTIVITY}/GetActivityFeed": _SEARCH,
+    f"{_ACTIVITY}/GetEventExplorer": _SEARCH,
+    f"{_ACTIVITY}/GetActivityHeatmap": (),
+    f"{_ACTIVITY}/GetProfileStats": (),
     f"{_PROFILES}/Get": ("not_found/PROFILE_NOT_FOUND",),
     f"{_PROFILES}/GetByExternalId": ("not_found/PROFILE_NOT_FOUND",),
     f"{_PROFILES}/List": (

@@ -88,6 +88,11 @@ class PeopleWorld:
             },
         )
 
+    async def store_events(self, rows: bytes) -> None:
+        """Rows of `events` as they are."""
+        if rows:
+            await self.store.insert_ndjson("events", [rows], {})
+
     async def add_events(self, *events: Mapping[str, object], project: str | None = None) -> None:
         """Rows of `events`; what is left out is made up. The roll-ups follow by themselves."""
         rows = [

@@ -83,8 +83,7 @@ SERVED: Final = {
 """Sections with a test, and the keys that their cases may have."""
 
 _PEOPLE: Final = "people, identify and erasure come with a later issue"
-UNSERVED: Final = {
-}
+UNSERVED: Final = {}
 """Sections without a test in the ingest rooms, and why."""
 
 DEVIATIONS: Final = {

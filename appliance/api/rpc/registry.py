@@ -28,6 +28,7 @@ from appliance.api.rpc.dashboard.usage import Usage
 from appliance.api.rpc.public.auth import Auth
 from appliance.api.rpc.sdk.events import Events
 from appliance.api.rpc.sdk.profiles import NamedPersons
+from appliance.api.rpc.shared.activity import Activity
 from appliance.api.rpc.shared.insights import InsightAnswers
 from appliance.api.rpc.shared.profiles import Profiles
 from appliance.gen.dashboard.customers.v1 import customers_connect
@@ -82,9 +83,6 @@ class _SharedDashboards(shared_dashboards_connect.SharedDashboardsService): ...
 class _Dashboards(dashboards_connect.DashboardsService): ...
 
 
-class _Activity(activity_connect.ActivityService): ...
-
-
 _UNWRITTEN: Final[tuple[tuple[Boundary, type[_Handlers], _Application], ...]] = (
     (
         Boundary.PUBLIC,
@@ -92,7 +90,6 @@ _UNWRITTEN: Final[tuple[tuple[Boundary, type[_Handlers], _Application], ...]] = 
         shared_dashboards_connect.SharedDashboardsServiceASGIApplication,
     ),
     (Boundary.DASHBOARD, _Dashboards, dashboards_connect.DashboardsServiceASGIApplication),
-    (Boundary.SHARED, _Activity, activity_connect.ActivityServiceASGIApplication),
 )
 
 
@@ -153,6 +150,12 @@ def mounted_services(services: Services, body_bytes_max: int) -> tuple[MountedSe
             Boundary.SHARED,
             InsightAnswers(services.insights),
             insights_connect.InsightsServiceASGIApplication,
+            messages,
+        ),
+        mount(
+            Boundary.SHARED,
+            Activity(services.activity),
+            activity_connect.ActivityServiceASGIApplication,
             messages,
         ),
         mount(

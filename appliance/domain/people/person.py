@@ -38,3 +38,15 @@ class Person(Struct, frozen=True, kw_only=True):
     created_us: int
     updated_us: int
     activity: Activity | None = None
+
+
+class Identity(Struct, frozen=True, kw_only=True):
+    """Whose events are meant: a person and, if identified, the name the product gave them."""
+
+    person_id: str
+    external_id: str = ""
+
+    @property
+    def own_ids(self) -> tuple[str, ...]:
+        """The ids besides aliases; an empty id is nobody's."""
+        return tuple(each for each in (self.person_id, self.external_id) if each)

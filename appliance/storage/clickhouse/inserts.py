@@ -209,9 +209,7 @@ def _feeds(rollup: Rollup, row: Row) -> bool:
 
 def _subjects(rows: Sequence[Row]) -> ExternalData:
     """Whose rows these are, as a table for a query."""
-    found = {
-        f"{_tsv(row.project_id)}\t{row.session_id}\t{_tsv(row.distinct_id)}\n" for row in rows
-    }
+    found = {f"{_tsv(row.project_id)}\t{row.session_id}\t{_tsv(row.distinct_id)}\n" for row in rows}
     return ExternalData(
         file_name="subjects",
         data="".join(found).encode(),

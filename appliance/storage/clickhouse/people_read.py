@@ -17,24 +17,24 @@ from appliance.domain.insights.dimensions import (
 )
 from appliance.domain.insights.filters import Condition
 from appliance.domain.people.filters import ACTIVITY_TEXTS, reads_activity
-from appliance.domain.people.person import Activity, Person
+from appliance.domain.people.person import Activity, Identity, Person
 from appliance.storage.clickhouse.ask import ask
 from appliance.storage.clickhouse.client import ClickHouse, Row
-from appliance.storage.clickhouse.columns import NO_NUMBER, number_of_text
+from appliance.storage.clickhouse.columns import NO_NUMBER
 from appliance.storage.clickhouse.fragment import (
     Fragment,
     fill,
     finish,
     integer_value,
-    join,
     literal,
     text_value,
     texts_value,
 )
 from appliance.storage.clickhouse.insights.conditions import compile_condition
 from appliance.storage.clickhouse.insights.settings import INSIGHT
+from appliance.storage.clickhouse.traits import trait_number, trait_text
 
-_SUMMARY: Final = """
+SUMMARY: Final = """
     toUnixTimestamp64Milli(min(first_time)) AS first_ms,
     toUnixTimestamp64Milli(max(last_time)) AS last_ms,
     toInt64(sum(event_count)) AS events,
@@ -220,6 +220,29 @@ class PeopleReader:
         rows = await ask(self._clickhouse, finish(statement, INSIGHT))
         return str(rows[0][0]) if rows else None
 
+    async def profile(self, project_id: str, profile_id: str) -> Person | None:
+        """The profile with exactly this id, without what it did; None for none."""
+        statement = fill(_PROFILES, project=text_value(project_id), ids=texts_value([profile_id]))
+        rows = await ask(self._clickhouse, finish(statement, INSIGHT))
+        return _identified(project_id, rows[0], None) if rows else None
+
+    async def identity(self, project_id: str, any_id: str) -> Identity:
+        """Whose id this is: of a profile, else an alias, else an external id, else of nobody else
+        [dashboards 11.1].
+        """
+        found = await self.profile(project_id, any_id)
+        person_id = any_id
+        if found is None:
+            person_id = (
+                await self.owner(project_id, any_id)
+                or await self.find_external(project_id, any_id)
+                or any_id
+            )
+            if person_id != any_id:
+                found = await self.profile(project_id, person_id)
+        external_id = found.external_id if found is not None else ""
+        return Identity(person_id=person_id, external_id=external_id)
+
     async def _unclaimed(self, project_id: str, ids: Sequence[str]) -> Sequence[str]:
         if not ids:
             return ()
@@ -256,10 +279,27 @@ class PeopleReader:
             project_b=project,
             ids=ids,
             unclaimed=texts_value(unclaimed),
-            summary=literal(_SUMMARY),
+            summary=literal(SUMMARY),
         )
         rows = await ask(self._clickhouse, finish(statement, INSIGHT))
-        return {str(row[0]): _activity(row[1:]) for row in rows}
+        return {str(row[0]): read_activity(row[1:]) for row in rows}
+
+
+def compile_identity(project_id: str, identity: Identity) -> Fragment:
+    """The ids of a person as a list for `IN`: its own, and every alias it has now."""
+    owners = fill(
+        _OWNERS,
+        project=text_value(project_id),
+        only=fill(
+            _OF_OWNERS, project=text_value(project_id), ids=texts_value([identity.person_id])
+        ),
+    )
+    return fill(
+        "(SELECT arrayJoin(<ids>) UNION ALL SELECT alias_id FROM (<owners>) WHERE owner = <id>)",
+        ids=texts_value(identity.own_ids),
+        owners=owners,
+        id=text_value(identity.person_id),
+    )
 
 
 class PersonReading:
@@ -270,53 +310,17 @@ class PersonReading:
         if isinstance(subject, PromotedProperty):
             place = ACTIVITY_TEXTS.index(subject.promoted) + 1
             return fill("texts[<place>]", place=integer_value(place))
-        return json_text(_path(subject))
+        return trait_text(_path(subject))
 
     def number(self, subject: Property) -> Fragment:
         """The numeric form: a number, or a text that is one; never a boolean."""
         if isinstance(subject, PromotedProperty):
             return NO_NUMBER
-        return json_number(_path(subject))
+        return trait_number(_path(subject))
 
-
-def json_text(path: tuple[str, ...]) -> Fragment:
-    """The text at a path of `properties`, empty where nothing is."""
-    return fill(
-        "multiIf(<kind> = 'String', JSONExtractString(<a>),"
-        " <kind_b> = 'Double', toString(JSONExtractFloat(<b>)),"
-        " <kind_c> = 'Null', '', <c>)",
-        kind=_kind(path),
-        kind_b=_kind(path),
-        kind_c=_kind(path),
-        a=_element(path),
-        b=_element(path),
-        c=_element(path),
-    )
-
-
-def json_number(path: tuple[str, ...]) -> Fragment:
-    """The number at a path of `properties`, NULL where none is."""
-    return fill(
-        "multiIf(<kind> = 'String', <parsed>,"
-        " <kind_b> IN ('Int64', 'UInt64', 'Double'), JSONExtractFloat(<element>), NULL)",
-        kind=_kind(path),
-        kind_b=_kind(path),
-        parsed=number_of_text(fill("JSONExtractString(<element>)", element=_element(path))),
-        element=_element(path),
-    )
-
-
-def _kind(path: tuple[str, ...]) -> Fragment:
-    return fill("toString(JSONType(<element>))", element=_element(path))
-
-
-def _element(path: tuple[str, ...]) -> Fragment:
-    """Its JSON text; a key that has dots itself is found where no nested one is."""
-    nested = fill("JSONExtractRaw(properties, <path>)", path=join(", ", map(text_value, path)))
-    if len(path) == 1:
-        return nested
-    dotted = fill("JSONExtractRaw(properties, <key>)", key=text_value(".".join(path)))
-    return fill("if(<nested> != '', <again>, <dotted>)", nested=nested, again=nested, dotted=dotted)
+    def place(self, test: Fragment, subject: Property) -> Fragment:  # noqa: ARG002 all are of the row
+        """The test itself: everything it reads is in the row."""
+        return test
 
 
 def _path(subject: Property) -> tuple[str, ...]:
@@ -357,7 +361,8 @@ def _anonymous(project_id: str, name: str, activity: Activity) -> Person:
     )
 
 
-def _activity(row: Row) -> Activity:
+def read_activity(row: Row) -> Activity:
+    """What a row of `SUMMARY` says."""
     first, last, events, page_views, sessions, texts = row
     browser, browser_version, os, os_version, device, country, region, city = cast(
         "Sequence[str]", texts

@@ -39,6 +39,7 @@ _STATUS: Final = {
     ErasureStatus.FAILED: ComplianceRequestStatus.FAILED,
 }
 
+
 class Profiles(ProfilesService):
     """Reading persons, and asking for their erasure."""
 

@@ -28,6 +28,7 @@ from appliance.storage.clickhouse.fragment import (
     text_value,
     texts_value,
 )
+from appliance.storage.clickhouse.traits import trait_number, trait_text
 
 WITH_CONSENT: Final[LiteralString] = "NOT startsWith(distinct_id, 'cookieless-')"
 """Rows of visitors who may be counted as people [insights 7]."""
@@ -64,6 +65,10 @@ class Reading(Protocol):
         """The numeric form, NULL where there is none."""
         ...
 
+    def place(self, test: Fragment, subject: Property, /) -> Fragment:
+        """The test as an expression over the row, wherever the property is read."""
+        ...
+
 
 class EventReading:
     """Rows of `events`, which know nothing of profiles."""
@@ -74,6 +79,50 @@ class EventReading:
     def number(self, subject: Property) -> Fragment:
         return number_form(_of_event(subject))
 
+    def place(self, test: Fragment, subject: Property) -> Fragment:  # noqa: ARG002 all are of the row
+        return test
+
+
+class PeopledReading:
+    """Rows of `events` of one project, filtered by the profiles of those who had them.
+
+    A filter on a profile admits the events under the id or an alias of an identified profile that
+    passes it, whatever the operator [insights 5.4].
+    """
+
+    def __init__(self, project_id: str) -> None:
+        self._project = text_value(project_id)
+
+    def text(self, subject: Property) -> Fragment:
+        if isinstance(subject, ProfileProperty):
+            return trait_text(subject.path)
+        return text_form(subject)
+
+    def number(self, subject: Property) -> Fragment:
+        if isinstance(subject, ProfileProperty):
+            return trait_number(subject.path)
+        return number_form(subject)
+
+    def place(self, test: Fragment, subject: Property) -> Fragment:
+        if not isinstance(subject, ProfileProperty):
+            return test
+        people = fill(_PEOPLE, project=self._project, test=test)
+        return fill(_BY_PEOPLE, project=self._project, people=people, again=people)
+
+
+_PEOPLE: Final = """
+SELECT id FROM profiles FINAL
+WHERE project_id = <project> AND NOT deleted AND external_id != '' AND <test>
+"""
+
+_BY_PEOPLE: Final = """distinct_id IN (
+    <people>
+    UNION ALL
+    SELECT alias_id FROM (
+        SELECT alias_id, argMax(profile_id, version) AS owner
+        FROM profile_aliases WHERE project_id = <project> GROUP BY alias_id
+    ) WHERE owner IN (<again>)
+)"""
 
 _EVENTS: Final = EventReading()
 
@@ -115,6 +164,10 @@ def _join(
 
 
 def _compile_text_test(test: TextTest, reading: Reading) -> Fragment:
+    return reading.place(_text_test(test, reading), test.property)
+
+
+def _text_test(test: TextTest, reading: Reading) -> Fragment:
     template = _TEXT_TESTS[test.operator]
     text = reading.text(test.property)
     if test.operator in {Operator.IN, Operator.NOT_IN}:
@@ -128,7 +181,7 @@ def _compile_text_test(test: TextTest, reading: Reading) -> Fragment:
 def _compile_number_test(test: NumberTest, reading: Reading) -> Fragment:
     slots = {"number": reading.number(test.property)}
     slots |= zip(("low", "high"), map(number_value, test.numbers), strict=False)
-    return fill(_NUMBER_TESTS[test.operator], **slots)
+    return reading.place(fill(_NUMBER_TESTS[test.operator], **slots), test.property)
 
 
 def _of_event(subject: Property) -> EventProperty:
