@@ -187,7 +187,8 @@ class Gateway:
         receive: Receive,
         outgoing: "_Outgoing",
     ) -> None:
-        headers = scope["headers"]
+        # The library reads headers as UTF-8 and breaks on others; what it needs is ASCII.
+        headers = [pair for pair in scope["headers"] if pair[1].isascii()]
         bounded = limited(receive, self._body_bytes_max)
         answer: Send = outgoing
         if service.boundary is Boundary.SDK:  # answers of a few bytes are not worth packing

@@ -161,6 +161,16 @@ async def test_facts_of_the_request_reach_the_ingest(
     assert facts.headers == {"user-agent": "Pug/1", "x-forwarded-for": "-"}
 
 
+async def test_headers_in_other_alphabets(client: httpx.AsyncClient, services: MemoryServices):
+    """A header that is no UTF-8 costs nobody their events; it reaches the chain as Latin-1."""
+    headers = [(k.encode(), v.encode()) for k, v in JSON.items()]
+    headers += [(b"user-agent", b"B\xe4r/1"), (b"x-any", b"\xff")]
+    sent = json.dumps({"events": [event()]})
+    answer = await client.post(BATCH_CREATE, headers=headers, content=sent)
+    assert answer.json() == {"accepted": 1, "dropped": 0}
+    assert services.ingest.facts[0].user_agent == "B\xe4r/1"
+
+
 @pytest.mark.parametrize(
     "body",
     [
