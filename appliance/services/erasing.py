@@ -3,7 +3,7 @@
 Invariant: the ids are in the ledger and in the journal before anything is deleted, so an attempt
 that is killed anywhere is done again with the same ids. A request is completed only after the queue
 has passed what was on it when the ids were frozen and everything found after that is deleted too:
-nothing that was accepted before reappears (decision 0022). Doing any step twice is harmless.
+nothing that was accepted before reappears (decision 0024). Doing any step twice is harmless.
 """
 
 from collections.abc import Awaitable, Callable, Sequence

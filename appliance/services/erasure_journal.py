@@ -2,7 +2,7 @@
 
 Invariant: a line is on the disk before what it says counts as done. Going back to a restore point
 or a backup brings erased people back; this folder is in neither and stays, so the worker compares
-it with the ledger when it starts (decision 0022). A line that a power cut tore is passed over.
+it with the ledger when it starts (decision 0024). A line that a power cut tore is passed over.
 """
 
 import asyncio

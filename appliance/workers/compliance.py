@@ -2,7 +2,7 @@
 
 Invariant: a request ends as completed or failed in the ledger before its message is settled for
 good; a settled message leaves the stream, because it names a person. What the stores lost by going
-back in time is asked for again from the journal when the worker starts (decision 0022).
+back in time is asked for again from the journal when the worker starts (decision 0024).
 """
 
 import asyncio

@@ -75,7 +75,7 @@ class ErasureReceipt(Struct, frozen=True, kw_only=True):
     """The proof in the ledger: what was found first, what a count after the last step found.
 
     `mixed_messages` are messages of the events queue that also hold other people's events; they
-    stay there, stored and acknowledged, until the queue's retention takes them (decision 0022).
+    stay there, stored and acknowledged, until the queue's retention takes them (decision 0024).
     """
 
     found: Traces
