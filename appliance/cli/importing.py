@@ -20,7 +20,7 @@ from appliance.cli.desk import at_desk, operator
 from appliance.cli.options import json_option, print_json, settings_options
 from appliance.cli.progress import open_progress
 from appliance.cli.table_reader import open_table
-from appliance.clickhouse_http.table_file import TableHead
+from appliance.clickhouse_http.table_head import TableHead
 from appliance.config.model import Settings
 from appliance.domain.moving.foreign import System
 from appliance.domain.moving.records import FIELDS, Columns
@@ -33,7 +33,12 @@ from appliance.services.moving.files import (
     open_file,
 )
 from appliance.services.moving.imports import ImportOrder, ImportReport, ImportService
-from appliance.services.moving.journal import ImportState, Journal, name_import
+from appliance.services.moving.journal import (
+    ImportState,
+    Journal,
+    forget_old_imports,
+    name_import,
+)
 from appliance.services.wiring import Services
 
 EXIT_REFUSED: Final = 1
@@ -122,6 +127,7 @@ def events(
         raise click.UsageError("--separator is one letter, or `tab`")
     with open_file(path):
         pass  # a file that cannot be read is told before anything is asked
+    forget_old_imports(settings.folders.imports, SystemClock().now())
     journal = Journal(settings.folders.imports, _name(order, path, chosen, letter))
     report, report_file = _run(settings, order, path, chosen, letter, journal, as_json=as_json)
     if refused is not None and report_file.exists():

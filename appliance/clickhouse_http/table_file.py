@@ -14,6 +14,7 @@ import msgspec
 
 from appliance.base.errors import InvalidInputError
 from appliance.clickhouse_http.engine import Connection, EngineError, open_memory
+from appliance.clickhouse_http.table_head import TableHead
 
 MEMORY_BYTES_MAX: Final = 1 << 30
 _SETTINGS: Final = {
@@ -27,13 +28,6 @@ _SETTINGS: Final = {
     "date_time_output_format": "iso",
     "session_timezone": "UTC",
 }
-
-
-class TableHead(msgspec.Struct, frozen=True, kw_only=True):
-    """The first line."""
-
-    rows: int
-    fractions: tuple[str, ...] = ()
 
 
 def write_table(path: Path, *, skip: int, descriptor: int) -> None:

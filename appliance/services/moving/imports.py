@@ -25,7 +25,7 @@ from appliance.base.tasks import poll
 from appliance.domain.access.callers import Actor
 from appliance.domain.compat.mapped import Identity, Mapped, Untold
 from appliance.domain.ingest.event import CheckedEvent, Event
-from appliance.domain.ingest.rows import encode_blocks, encode_rows
+from appliance.domain.ingest.rows import Block, encode_blocks, encode_rows
 from appliance.domain.moving.accept import BATCH_EVENTS_MAX, accept_events
 from appliance.domain.moving.foreign import System, Told, read_posthog, read_segment
 from appliance.domain.moving.records import Columns, Record, read_record
@@ -164,7 +164,9 @@ class ImportService:
             )
             await asyncio.to_thread(journal.save, state, refused)
             told(state)
-            _require_hope(state)
+            if _is_hopeless(state):
+                await asyncio.to_thread(journal.finish)
+                raise _nothing_fits(state)
         await complete()
         stored = await self._wait_until_stored()
         state = journal.state
@@ -207,9 +209,8 @@ class ImportService:
         for identity, occurred_ms in part.people:
             await self._name_patiently(order.project_id, part, identity, occurred_ms)
         bytes_max = await self._publisher.payload_bytes_max()
-        _refuse_oversized(order.project_id, part, bytes_max)
         position = 0
-        for block in encode_blocks(order.project_id, part.events, bytes_max=bytes_max):
+        for block in await asyncio.to_thread(_encode, order.project_id, part, bytes_max):
             sent = part.events[position : position + block.rows]
             position += block.rows
             await self._patiently(
@@ -356,10 +357,16 @@ def _convert(order: ImportOrder, record: Record) -> Told:
             assert_never(order.system)
 
 
+def _encode(project_id: str, part: _Part, bytes_max: int) -> tuple[Block, ...]:
+    """The messages of a part; events that no message can hold go to the refused ones."""
+    try:
+        return encode_blocks(project_id, part.events, bytes_max=bytes_max)
+    except InvalidInputError:
+        _refuse_oversized(project_id, part, bytes_max)
+    return encode_blocks(project_id, part.events, bytes_max=bytes_max)
+
+
 def _refuse_oversized(project_id: str, part: _Part, bytes_max: int) -> None:
-    """Take out the events that no message of the queue can hold."""
-    if len(encode_rows(project_id, part.events)) <= bytes_max:
-        return
     fitting: list[CheckedEvent] = []
     for event, origin in zip(part.events, part.origins, strict=True):
         if len(encode_rows(project_id, [event])) > bytes_max:
@@ -387,11 +394,13 @@ def _sum_up(state: ImportState, parts: Sequence[_Part]) -> ImportState:
     )
 
 
-def _require_hope(state: ImportState) -> None:
-    if state.sent or state.identities or state.refused < HOPELESS_LINES:
-        return
+def _is_hopeless(state: ImportState) -> bool:
+    return not state.sent and not state.identities and state.refused >= HOPELESS_LINES
+
+
+def _nothing_fits(state: ImportState) -> InvalidInputError:
     reason = max(state.reasons, key=lambda name: state.reasons[name])
-    raise InvalidInputError(
+    return InvalidInputError(
         "NOTHING_FITS",
         f"none of the first {state.records} lines is an event: {reason}",
         hint="check --from, --format and --map",

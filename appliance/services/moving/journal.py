@@ -7,7 +7,9 @@ imported again counts once. One import at a time has a journal, by `flock`.
 
 import hashlib
 import os
+import shutil
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Final, Self
@@ -15,10 +17,12 @@ from typing import BinaryIO, Final, Self
 import msgspec
 from msgspec import Struct, field
 
+from appliance.base.errors import ConflictError
 from appliance.base.files import PRIVATE_FILE, FileLock, ensure_folder, write_atomic
 
 REFUSED_TEXT_BYTES_MAX: Final = 64 << 10
 REASONS_MAX: Final = 100
+KEPT_DAYS: Final = 30
 _STATE: Final = "state.json"
 _REFUSED: Final = "refused.jsonl"
 _LOCK: Final = "lock"
@@ -106,6 +110,24 @@ class Journal:
         (self._folder / _STATE).unlink(missing_ok=True)
         if not self.state.refused:
             self.report.unlink(missing_ok=True)
+
+
+def forget_old_imports(folder: Path, now: datetime) -> None:
+    """Remove what imports left behind that nobody went on with for `KEPT_DAYS`: reports hold what
+    was in the files, people too.
+    """
+    if not folder.exists():
+        return
+    before = now.timestamp() - KEPT_DAYS * 86_400
+    for each in sorted(folder.iterdir()):
+        ages = [one.stat().st_mtime for one in each.iterdir()] if each.is_dir() else []
+        if not ages or max(ages) >= before:
+            continue
+        try:
+            with FileLock(each / _LOCK):
+                shutil.rmtree(each)
+        except ConflictError:
+            continue
 
 
 def count_reason(reasons: Mapping[str, int], reason: str, number: int = 1) -> dict[str, int]:

@@ -2,6 +2,7 @@
 
 import gzip
 import io
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -18,13 +19,17 @@ from appliance.services.moving.files import (
     open_file,
 )
 from appliance.services.moving.journal import (
+    KEPT_DAYS,
     REASONS_MAX,
     ImportState,
     Journal,
     RefusedLine,
     count_reason,
+    forget_old_imports,
     name_import,
 )
+
+OLD = datetime(2020, 1, 1, tzinfo=UTC)
 
 
 def shape(records: list[FileRecord]) -> list[tuple[int, object, str]]:
@@ -196,6 +201,20 @@ def test_a_damaged_journal_costs_time_only(tmp_path: Path) -> None:
     (tmp_path / "a" / "state.json").write_bytes(b"{")
     with Journal(tmp_path, "a") as journal:
         assert journal.state == ImportState()
+
+
+def test_what_nobody_went_on_with_is_forgotten(tmp_path: Path) -> None:
+    """After a month, unless an import of it runs just now. The control: a young one stays."""
+    forget_old_imports(tmp_path / "none", OLD)
+    for name in ("left", "held"):
+        with Journal(tmp_path, name) as journal:
+            journal.save(ImportState(records=5), [refused(1)])
+    now = datetime.fromtimestamp((tmp_path / "left" / "state.json").stat().st_mtime, tz=UTC)
+    forget_old_imports(tmp_path, now + timedelta(days=KEPT_DAYS - 1))
+    assert (tmp_path / "left").exists()
+    with Journal(tmp_path, "held"):
+        forget_old_imports(tmp_path, now + timedelta(days=KEPT_DAYS + 1))
+    assert [one.name for one in tmp_path.iterdir()] == ["held"]
 
 
 def test_reasons_are_bounded() -> None:
