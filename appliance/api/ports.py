@@ -17,6 +17,7 @@ from appliance.gen.shared.insights.v1.insights_pb import QueryRequest, QueryResp
 from appliance.services.activity import ActivityService
 from appliance.services.compat import CompatService
 from appliance.services.control import ControlPlane
+from appliance.services.dashboards.desk import DashboardDesk
 from appliance.services.people import PeopleService
 
 
@@ -139,6 +140,9 @@ class Services(Protocol):
 
     @property
     def people(self) -> PeopleService: ...
+
+    @property
+    def dashboards(self) -> DashboardDesk: ...
 
     @property
     def activity(self) -> ActivityService: ...

@@ -23,6 +23,7 @@ from appliance.services.allowances import Allowances
 from appliance.services.compat import CompatService
 from appliance.services.control import ControlPlane
 from appliance.services.cookieless import CookielessIdentities
+from appliance.services.dashboards.desk import DashboardDesk
 from appliance.services.deadletters import DeadLettersService
 from appliance.services.geo import GeoService
 from appliance.services.identify import IdentifyService
@@ -107,6 +108,9 @@ class Services:
             signing_key or ephemeral_key(),
             clock=chosen,
             ids=ids,
+        )
+        self.dashboards = DashboardDesk(
+            self._postgres, self.insights, self.control.audit, clock=chosen, ids=ids
         )
         self.projects = self.control.projects
         self.limits = LimitsService(stores, self.control.audit, chosen)

@@ -47,6 +47,7 @@ from appliance.gen.shared.insights.v1.insights_pb import (
 from appliance.services.activity import ActivityService
 from appliance.services.compat import CompatService
 from appliance.services.control import ControlPlane
+from appliance.services.dashboards.desk import DashboardDesk
 from appliance.services.people import PeopleService
 from appliance.services.room import DiskState
 from appliance.services.stores import Stores
@@ -183,18 +184,22 @@ _NOWHERE = ClickHouseEndpoint(
 )
 
 
-def unreachable_control() -> ControlPlane:
-    """A control plane whose stores are nowhere: whoever asks is told `unavailable`."""
+def unreachable_stores() -> Stores:
+    """Stores that are nowhere: whoever asks is told `unavailable`."""
     nowhere = Secret("postgresql://nobody@127.0.0.1:1/none")
-    clock = SystemClock()
     postgres = PostgresEndpoint(url=nowhere, pool_size_max=1, external=True)
     streams = Streams(NatsEndpoint(url=Secret("nats://127.0.0.1:1"), external=True), name="none")
-    stores = Stores(
+    return Stores(
         postgres=Postgres(postgres),
         clickhouse=ClickHouse(_NOWHERE),
         streams=streams,
         publisher=Publisher(streams),
     )
+
+
+def unreachable_control(stores: Stores) -> ControlPlane:
+    """A control plane on such stores."""
+    clock = SystemClock()
     return ControlPlane(stores, Settings(), ephemeral_key(), clock=clock, ids=IdMaker(clock))
 
 
@@ -207,7 +212,15 @@ class MemoryServices:
         self.identify = MemoryIdentify()
         self.compat = CompatService(self.ingest, self.identify, SystemClock())
         self.insights = MemoryInsights()
-        self.control = unreachable_control()
+        stores = unreachable_stores()
+        self.control = unreachable_control(stores)
+        self.dashboards = DashboardDesk(
+            stores.postgres,
+            self.insights,
+            self.control.audit,
+            clock=SystemClock(),
+            ids=IdMaker(),
+        )
         people = PeopleReader(ClickHouse(_NOWHERE))
         self.people = PeopleService(people)
         events = ActivityReader(ClickHouse(_NOWHERE))

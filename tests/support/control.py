@@ -26,6 +26,7 @@ from appliance.config.model import Settings
 from appliance.config.secrets import Secret
 from appliance.domain.access.roles import Role
 from appliance.gen.dashboard.customers.v1.customers_connect import CustomersServiceClient
+from appliance.gen.dashboard.dashboards.v1.dashboards_connect import DashboardsServiceClient
 from appliance.gen.dashboard.orgemailproviders.v1.orgemailproviders_connect import (
     OrgEmailProvidersServiceClient,
 )
@@ -34,6 +35,7 @@ from appliance.gen.dashboard.projects.v1.projects_connect import ProjectsService
 from appliance.gen.dashboard.usage.v1.usage_connect import UsageServiceClient
 from appliance.gen.google.rpc.error_details_pb import BadRequest, ErrorInfo, ResourceInfo
 from appliance.gen.public.auth.v1.auth_connect import AuthServiceClient
+from appliance.gen.public.dashboards.v1.dashboards_connect import SharedDashboardsServiceClient
 from appliance.gen.shared.activity.v1.activity_connect import ActivityServiceClient
 from appliance.gen.shared.insights.v1.insights_connect import InsightsServiceClient
 from appliance.gen.shared.profiles.v1.profiles_connect import ProfilesServiceClient
@@ -47,6 +49,8 @@ _Detail = TypeVar("_Detail", ErrorInfo, ResourceInfo, BadRequest)
 ADDRESS: Final = "203.0.113.9"
 CLIENTS: Final[dict[str, Any]] = {  # generated classes share no base that says so
     "public.auth.v1.AuthService": AuthServiceClient,
+    "public.dashboards.v1.SharedDashboardsService": SharedDashboardsServiceClient,
+    "dashboard.dashboards.v1.DashboardsService": DashboardsServiceClient,
     "dashboard.customers.v1.CustomersService": CustomersServiceClient,
     "dashboard.orgs.v1.OrgsService": OrgsServiceClient,
     "dashboard.projects.v1.ProjectsService": ProjectsServiceClient,

@@ -19,6 +19,9 @@ _ORGS: Final = "dashboard.orgs.v1.OrgsService"
 _PROJECTS: Final = "dashboard.projects.v1.ProjectsService"
 _MAIL: Final = "dashboard.orgemailproviders.v1.OrgEmailProvidersService"
 _USAGE: Final = "dashboard.usage.v1.UsageService"
+_BOARDS: Final = "dashboard.dashboards.v1.DashboardsService"
+_SHARED_BOARDS: Final = "public.dashboards.v1.SharedDashboardsService"
+_NO_BOARD: Final = "not_found/DASHBOARD_NOT_FOUND"
 _ACTIVITY: Final = "shared.activity.v1.ActivityService"
 _PROFILES: Final = "shared.profiles.v1.ProfilesService"
 
@@ -36,6 +39,7 @@ _WITHOUT_RULES: Final = frozenset(
         f"{_PROJECTS}/Get",
         f"{_PROJECTS}/Delete",
         f"{_PROJECTS}/ListApiKeys",
+        f"{_BOARDS}/List",
     }
 )
 """Methods whose request has no rule that could be broken."""
@@ -121,6 +125,19 @@ _OWN: Final[dict[str, tuple[str, ...]]] = {
         "permission_denied/EMAIL_TEST_RECIPIENT_MISMATCH",
     ),
     f"{_USAGE}/GetUsage": (),
+    f"{_BOARDS}/Create": (),
+    f"{_BOARDS}/List": (),
+    f"{_BOARDS}/Get": (_NO_BOARD,),
+    f"{_BOARDS}/Update": (_NO_BOARD,),
+    f"{_BOARDS}/Delete": (_NO_BOARD,),
+    f"{_BOARDS}/QueryDashboard": (_NO_BOARD,),
+    f"{_BOARDS}/Upsert": (
+        _NO_BOARD,
+        "invalid_argument/INVALID_TILE_CONTENT",
+        "not_found/DASHBOARD_TILE_NOT_FOUND",
+        "already_exists/DASHBOARD_TILE_NAME_CONFLICT",
+    ),
+    f"{_SHARED_BOARDS}/Query": (_NO_BOARD,),
     f"{_ACTIVITY}/GetActivityFeed": _SEARCH,
     f"{_ACTIVITY}/GetEventExplorer": _SEARCH,
     f"{_ACTIVITY}/GetActivityHeatmap": (),

@@ -21,11 +21,13 @@ from appliance.api.interceptor import HandlerGuard
 from appliance.api.limits import BoundedGzip, BoundedZstd
 from appliance.api.ports import Principal, Services
 from appliance.api.rpc.dashboard.customers import Customers
+from appliance.api.rpc.dashboard.dashboards import Dashboards
 from appliance.api.rpc.dashboard.email_providers import EmailProviders
 from appliance.api.rpc.dashboard.orgs import Orgs
 from appliance.api.rpc.dashboard.projects import Projects
 from appliance.api.rpc.dashboard.usage import Usage
 from appliance.api.rpc.public.auth import Auth
+from appliance.api.rpc.public.dashboards import SharedDashboards
 from appliance.api.rpc.sdk.events import Events
 from appliance.api.rpc.sdk.profiles import NamedPersons
 from appliance.api.rpc.shared.activity import Activity
@@ -75,22 +77,6 @@ class _Application(Protocol):
         compressions: Iterable[Compression] | None = None,
         codecs: Iterable[Codec] | None = None,
     ) -> ConnectASGIApplication[Any]: ...
-
-
-class _SharedDashboards(shared_dashboards_connect.SharedDashboardsService): ...
-
-
-class _Dashboards(dashboards_connect.DashboardsService): ...
-
-
-_UNWRITTEN: Final[tuple[tuple[Boundary, type[_Handlers], _Application], ...]] = (
-    (
-        Boundary.PUBLIC,
-        _SharedDashboards,
-        shared_dashboards_connect.SharedDashboardsServiceASGIApplication,
-    ),
-    (Boundary.DASHBOARD, _Dashboards, dashboards_connect.DashboardsServiceASGIApplication),
-)
 
 
 _CONTROL: Final[tuple[tuple[Boundary, Callable[[ControlPlane], _Handlers], _Application], ...]] = (
@@ -165,6 +151,18 @@ def mounted_services(services: Services, body_bytes_max: int) -> tuple[MountedSe
             messages,
         ),
         mount(
+            Boundary.DASHBOARD,
+            Dashboards(services.dashboards.boards, services.dashboards.rendering),
+            dashboards_connect.DashboardsServiceASGIApplication,
+            messages,
+        ),
+        mount(
+            Boundary.PUBLIC,
+            SharedDashboards(services.dashboards.boards, services.dashboards.rendering),
+            shared_dashboards_connect.SharedDashboardsServiceASGIApplication,
+            messages,
+        ),
+        mount(
             Boundary.SDK,
             NamedPersons(services.identify),
             sdk_profiles_connect.ProfilesSDKServiceASGIApplication,
@@ -173,9 +171,5 @@ def mounted_services(services: Services, body_bytes_max: int) -> tuple[MountedSe
         *(
             mount(boundary, handlers(services.control), application, messages)
             for boundary, handlers, application in _CONTROL
-        ),
-        *(
-            mount(boundary, handlers(), application, messages)
-            for boundary, handlers, application in _UNWRITTEN
         ),
     )
