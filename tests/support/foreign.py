@@ -61,8 +61,8 @@ def installed_node() -> Path:
                 shutil.copyfile(FOLDER / name, folder / name)
             _install(["npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts"], folder)
             (folder / "installed").touch()
-        for name in ("server.mjs", "browser.mjs", "page.js"):
-            shutil.copyfile(FOLDER / name, folder / name)
+        for program in (*FOLDER.glob("*.mjs"), *FOLDER.glob("*.js")):
+            shutil.copyfile(program, folder / program.name)
     return folder
 
 
@@ -91,6 +91,19 @@ def run_client(name: str, host: str, key: str) -> dict[str, Any]:
     program = "browser.mjs" if name in BROWSER_CLIENTS else "server.mjs"
     told = _run(["node", program, name, host, key], folder, None)
     return json.loads(told) if program == "browser.mjs" else {}
+
+
+def run_program(program: str, *arguments: str) -> dict[str, Any]:
+    """Run one of our programs on libraries of npm; what it tells."""
+    return json.loads(_run(["node", program, *arguments], installed_node(), None))
+
+
+def descriptors(folder: Path) -> Path:
+    """The contract as the descriptor set from which such libraries make their clients."""
+    made = folder / "pug.binpb"
+    buf = str(Path(sys.executable).parent / "buf")
+    _install([buf, "build", "appliance/proto", "-o", str(made)], FOLDER.parents[2])
+    return made
 
 
 class Forgetful(ThreadingHTTPServer):

@@ -1,20 +1,8 @@
 // A browser on a page of another origin, with one client of another product: NAME HOST KEY.
 // Prints what the page knows about itself as one line of JSON.
-import { createServer } from 'node:http'
-import { build } from 'esbuild'
-import chromium from '@sparticuz/chromium'
-import { chromium as playwright } from 'playwright-core'
+import { visit } from './site.mjs'
 
 const [name, host, key] = process.argv.slice(2)
-const bundle = await build({ entryPoints: ['page.js'], bundle: true, write: false, format: 'iife', define: { 'process.env.NODE_ENV': '"production"' }, logLevel: 'error' })
-const script = bundle.outputFiles[0].contents
-const site = createServer((request, response) => {
-  const isScript = request.url === '/site.js'
-  response.setHeader('content-type', isScript ? 'text/javascript' : 'text/html; charset=utf-8')
-  response.end(isScript ? script : '<!doctype html><title>Kennel</title><button id="buy" class="big red">Buy now</button><script src="/site.js"></script>')
-})
-await new Promise((done) => site.listen(0, '127.0.0.1', done))
-const origin = `http://127.0.0.1:${site.address().port}`
 
 const programs = {
   // Anonymous page view, an own event, a click; then a name; then another event while leaving.
@@ -84,17 +72,6 @@ const chosen = {
   'rudder-js-beacon': (page) => programs.rudder(page, true),
 }
 
-const browser = await playwright.launch({ executablePath: await chromium.executablePath(), args: chromium.args, headless: true })
-const context = await browser.newContext({ userAgent: 'Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/147.0.0.0 Safari/537.36' })
-const page = await context.newPage()
-const refused = []
-page.on('response', (response) => { if (response.status() >= 400) refused.push(`${response.status()} ${response.url()}`) })
-page.on('console', (message) => { if (message.type() === 'error') console.error(message.text()) })
-await page.goto(`${origin}/kennel?utm_source=news&utm_medium=email`)
-const visitor = await chosen[name](page)
-await page.goto('about:blank')
-await page.waitForTimeout(1500)
-await browser.close()
-site.close()
-console.log(JSON.stringify({ visitor, refused }))
+const visitor = await visit('page.js', chosen[name])
+console.log(JSON.stringify({ visitor }))
 process.exit(0)
