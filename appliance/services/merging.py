@@ -6,6 +6,7 @@ again with the same outcome [profiles 2.2]. Handling calls in any order, or twic
 state (decision 0023).
 """
 
+import asyncio
 from collections.abc import Sequence
 from typing import Final
 
@@ -73,13 +74,13 @@ class Merging:
                     raise InvalidInputError(
                         "PROFILE_TOO_LARGE", "the properties of the profile are too large"
                     )
-        for message in outgoing:
-            await self._publisher.publish(
-                message.subject,
-                message.payload,
-                message_id=None,
-                headers={PROJECT_HEADER: call.project_id},
-            )
+        # Sent in this order, acknowledged together; readers go by the versions in any case.
+        await asyncio.gather(*(self._publish(call.project_id, message) for message in outgoing))
+
+    async def _publish(self, project_id: str, message: Outgoing) -> None:
+        await self._publisher.publish(
+            message.subject, message.payload, message_id=None, headers={PROJECT_HEADER: project_id}
+        )
 
     async def _decide(self, transaction: Transaction, call: Identification) -> Sequence[Outgoing]:
         target = await self._upsert(transaction, call)

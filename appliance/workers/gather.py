@@ -1,7 +1,8 @@
 """Gathers what parallel handlers write into few large writes.
 
 Invariant: `put` returns when the item is stored, and one item that cannot be stored fails alone.
-One write is under way at a time; what comes meanwhile goes into the next one.
+One write is under way at a time, and begins `pause_seconds` after the one before at the earliest;
+what comes meanwhile goes into the next one. An item that comes alone is written at once.
 """
 
 import asyncio
@@ -12,6 +13,8 @@ from typing import Final, Generic, TypeVar
 from appliance.base.errors import InvalidInputError
 
 ITEMS_MAX: Final = 1000
+PAUSE_SECONDS: Final = 0.1
+"""Each write is a file of the event store, with its own flush to the disk and its own merging."""
 
 Item = TypeVar("Item")
 
@@ -19,8 +22,14 @@ Item = TypeVar("Item")
 class Gathering(Generic[Item]):
     """Writes items in groups; `run` it beside the handlers that `put`."""
 
-    def __init__(self, write: Callable[[Sequence[Item]], Awaitable[None]]) -> None:
+    def __init__(
+        self,
+        write: Callable[[Sequence[Item]], Awaitable[None]],
+        *,
+        pause_seconds: float = PAUSE_SECONDS,
+    ) -> None:
         self._write = write
+        self._pause_seconds = pause_seconds
         self._waiting: deque[tuple[Item, asyncio.Future[None]]] = deque()
         self._arrived = asyncio.Event()
 
@@ -39,6 +48,7 @@ class Gathering(Generic[Item]):
             while self._waiting:
                 count = min(len(self._waiting), ITEMS_MAX)
                 await self._store([self._waiting.popleft() for _ in range(count)])
+                await asyncio.sleep(self._pause_seconds)
 
     async def _store(self, group: list[tuple[Item, asyncio.Future[None]]]) -> None:
         # who has given up meanwhile is tried again by the queue

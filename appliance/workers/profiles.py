@@ -51,7 +51,8 @@ UPSERT_WORKER: Final = "upsert"
 SECONDS_MAX: Final = 25.0
 IDENTIFY_PARALLEL: Final = 16
 """Twice the connections of a pool: the others publish meanwhile. More would only wait."""
-WRITE_PARALLEL: Final = 100
+WRITE_PARALLEL: Final = 500
+"""They wait for the same write, see `gather.py`."""
 
 Value = TypeVar("Value")
 

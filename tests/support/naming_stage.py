@@ -38,7 +38,7 @@ from appliance.workers.duty import Duty
 from appliance.workers.profiles import profile_duties
 from tests.support.control import own_event_store, own_schema
 
-WAIT_SECONDS = 60.0
+WAIT_SECONDS = 120.0
 EVERY_SECONDS = 0.02
 MINE = "p1"
 OTHERS = "p2"
@@ -205,6 +205,11 @@ class NamingStage:
             }
             for profile_id, external_id, properties, deleted in rows
         }
+
+    async def shown_count(self) -> int:
+        """How many rows of profiles the read side has."""
+        rows = await self.stores.clickhouse.rows("SELECT count() FROM profiles")
+        return int(str(rows[0][0]))
 
     async def aliases(self, project: str = MINE) -> dict[str, str]:
         """The read side: whose each alias is now."""

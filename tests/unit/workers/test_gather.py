@@ -31,7 +31,7 @@ class Store:
 
 @asynccontextmanager
 async def running(store: Store) -> AsyncGenerator[Gathering[int]]:
-    gathering = Gathering[int](store.write)
+    gathering = Gathering[int](store.write, pause_seconds=0.0)
     async with asyncio.TaskGroup() as group:
         task = group.create_task(gathering.run())
         try:
