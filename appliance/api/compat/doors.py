@@ -208,8 +208,8 @@ class CompatDoors:
             return replies.reply(door.success)
         if door.name == "source":
             return replies.reply(replies.rudder_source(key_of_request(call.headers, query) or ""))
-        host = call.headers.get("host", "")
-        secure = scope["scheme"] == "https"
+        host = call.headers.get("x-forwarded-host") or call.headers.get("host", "")
+        secure = (call.headers.get("x-forwarded-proto") or scope["scheme"]) == "https"
         return replies.reply(replies.segment_settings(key, host, secure=secure))
 
     async def _body(

@@ -20,7 +20,7 @@ from appliance.domain.ingest.event import (
     parse_instant,
 )
 from appliance.domain.ingest.validate import TEXT_CHARACTERS_MAX
-from appliance.domain.people.traits import JsonValue
+from appliance.domain.people.traits import ADDRESS_KEY, JsonValue
 from appliance.domain.people.traits import Properties as Traits
 
 JsonObject = Mapping[str, object]
@@ -137,11 +137,11 @@ def _json_text(value: object) -> str | None:
 
 def read_properties(content: JsonObject, *, without: frozenset[str] = frozenset()) -> Properties:
     """An object as custom properties: keys lose leading `$`, which are ours; the sender's own key
-    wins over one that only became equal to it.
+    wins over one that only became equal to it. An address is never one [ingestion 5].
     """
     found: Properties = {}
     for key, value in _plain_last(content):
-        if key not in without and (kept := read_value(value)) is not None:
+        if key != ADDRESS_KEY and key not in without and (kept := read_value(value)) is not None:
             found[key.lstrip("$")] = kept
     return found
 

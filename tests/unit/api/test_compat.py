@@ -291,6 +291,10 @@ async def test_clients_are_told_to_send_here(client: httpx.AsyncClient):
     assert settings["integrations"]["Segment.io"]["apiKey"] == PUBLIC_KEY
     assert settings["integrations"]["Segment.io"]["apiHost"] == "pug.example/v1"
     assert settings["integrations"]["Segment.io"]["protocol"] == "http"
+    proxied = {"x-forwarded-proto": "https", "x-forwarded-host": "in.example"}
+    settings = (await client.get(f"/v1/projects/{PUBLIC_KEY}/settings", headers=proxied)).json()
+    assert settings["integrations"]["Segment.io"]["apiHost"] == "in.example/v1"
+    assert settings["integrations"]["Segment.io"]["protocol"] == "https"
     source = (await client.get("/sourceConfig/", headers=basic(PUBLIC_KEY))).json()
     assert source["source"]["writeKey"] == PUBLIC_KEY
     flags = (await client.post("/flags/?v=2", content=b"{}")).json()

@@ -51,6 +51,7 @@ def test_properties():
         "products": [{"id": 1}],
         "$x": 1,
         "x": 2,
+        "$ip": "203.0.113.9",
         "long": "ä" * 2000,
         "huge": 10**30,
     }
