@@ -25,6 +25,7 @@ from appliance.api.call import Boundary
 from appliance.api.compat.doors import CompatDoors
 from appliance.api.cors import CorsPolicy
 from appliance.api.gateway import SAFETY_HEADERS, Gateway
+from appliance.api.limits import BodyBudget
 from appliance.api.oidc import SignInPages
 from appliance.api.ports import Services
 from appliance.api.protocols import Answer, refusal
@@ -53,12 +54,14 @@ def create_app(
     cors = CorsPolicy(settings.api.cors_origins)
     network = settings.network
     proxies = TrustedProxies(network.trusted_proxies, cdn_headers=network.cdn_headers)
+    bodies = BodyBudget(max(settings.api.bodies_bytes_max, 2 * settings.api.body_bytes_max))
     gateway = Gateway(
         keys=services.keys,
         access=services.control.access,
         proxies=proxies,
         cors=cors,
         body_bytes_max=settings.api.body_bytes_max,
+        bodies=bodies,
         clock=time,
         ids=ids or IdMaker(time),
     )
@@ -89,6 +92,7 @@ def create_app(
         keys=services.keys,
         proxies=proxies,
         body_bytes_max=settings.api.body_bytes_max,
+        bodies=bodies,
         clock=time,
         ids=ids or IdMaker(time),
     )

@@ -8,7 +8,7 @@ field that is logged.
 from collections.abc import Mapping
 from contextvars import ContextVar
 from enum import StrEnum
-from typing import Final
+from typing import Final, Protocol
 
 import msgspec
 
@@ -25,12 +25,26 @@ class Boundary(StrEnum):
     SDK = "sdk"
 
 
+class Lease(Protocol):
+    """Bytes of a request's body that are held, out of a budget for all."""
+
+    def take(self, number: int, /) -> None:
+        """Count more bytes; raises the refusal when there are too many."""
+        ...
+
+    def release(self) -> None:
+        """Hold nothing any more."""
+        ...
+
+
 class Call(msgspec.Struct, kw_only=True):
     """Facts about one request; mutable, because they are learned on the way.
 
     Names in `headers` are lower-case; `peer` is the TCP peer's address, empty when unknown, and
     `address` the caller's behind trusted proxies.
+    `lease` counts the bytes of its body, where they are counted.
     `retry_seconds` is when a refused caller may come again, where that is known.
+    `failures` are the errors that were made for the wire.
     `error_fields` is what an error says to the log only, like the code of a store.
     """
 
@@ -39,6 +53,7 @@ class Call(msgspec.Struct, kw_only=True):
     headers: Mapping[str, str]
     peer: str
     address: str = ""
+    lease: Lease | None = None
     principal: Principal | None = None
     signed_in: SignedIn | None = None
     code: str = "ok"
@@ -47,6 +62,23 @@ class Call(msgspec.Struct, kw_only=True):
     error_fields: Mapping[str, str] = {}
     events: int | None = None
     dropped: int | None = None
+    failures: list[Exception] = []
+
+    def close(self) -> None:
+        """Let go of the body, when the request has ended.
+
+        An error remembers the frames it passed, and one of the protocol library's remembers the
+        error: without this every refused body stays until the cycle collector comes, which seldom
+        does.
+        """
+        if self.lease is not None:
+            self.lease.release()
+        for failure in self.failures:
+            error: BaseException | None = failure
+            while error is not None and error.__traceback__ is not None:
+                error.__traceback__ = None
+                error = error.__cause__ or error.__context__
+        self.failures.clear()
 
     @property
     def caller(self) -> Principal:

@@ -38,23 +38,28 @@ def wire_error(error: Exception) -> ConnectError:
     Works for our own errors, for those of the protocol library and for bugs.
     """
     if isinstance(error, ApplianceError):
-        return _with_details(error)
+        return _noted(_with_details(error))
     if isinstance(error, ConnectError):
-        return _tagged(error)
+        return _noted(_tagged(error))
     call = current_call.get()
     _log.error("request_broke", request_id=call.request_id, exc_info=error)
-    return _with_details(ApplianceError("INTERNAL", _HIDDEN))
+    return _noted(_with_details(ApplianceError("INTERNAL", _HIDDEN)))
 
 
 def undecodable(message: str) -> ConnectError:
     """A body that is not the message it should be; such errors carry no details [services 2.2]."""
     current_call.get().code = Code.INVALID_ARGUMENT.value
-    return ConnectError(Code.INVALID_ARGUMENT, message)
+    return _noted(ConnectError(Code.INVALID_ARGUMENT, message))
 
 
 def refused_body(message: str) -> ConnectError:
     """A body we will not read; permanent for every SDK, or they would send it for ever."""
     return wire_error(InvalidInputError("INVALID_ARGUMENT", message))
+
+
+def _noted(error: ConnectError) -> ConnectError:
+    current_call.get().failures.append(error)
+    return error
 
 
 def _tagged(error: ConnectError) -> ConnectError:

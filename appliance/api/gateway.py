@@ -20,7 +20,7 @@ from appliance.api.authenticate import authenticate
 from appliance.api.call import Boundary, Call, current_call
 from appliance.api.cors import CorsPolicy
 from appliance.api.errors import wire_error
-from appliance.api.limits import limited, too_large
+from appliance.api.limits import BodyBudget, BodyLease, limited, too_large
 from appliance.api.metrics import IN_PROGRESS, REQUESTS, SECONDS
 from appliance.api.ports import Access, Keys, Principal
 from appliance.api.protocols import (
@@ -74,6 +74,7 @@ class Gateway:
         proxies: TrustedProxies,
         cors: CorsPolicy,
         body_bytes_max: int,
+        bodies: BodyBudget,
         clock: Clock,
         ids: IdMaker,
     ) -> None:
@@ -82,6 +83,7 @@ class Gateway:
         self._proxies = proxies
         self._cors = cors
         self._body_bytes_max = body_bytes_max
+        self._bodies = bodies
         self._clock = clock
         self._ids = ids
 
@@ -97,6 +99,7 @@ class Gateway:
             headers=sender.headers,
             peer=sender.peer,
             address=sender.address,
+            lease=BodyLease(self._bodies),
         )
         token = current_call.set(call)
         IN_PROGRESS.inc()
@@ -106,6 +109,7 @@ class Gateway:
             known = method if method in service.methods else "-"
             self._finish(call, service.name, known, outgoing.status, started)
         finally:
+            call.close()
             IN_PROGRESS.dec()
             current_call.reset(token)
 

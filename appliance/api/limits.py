@@ -2,7 +2,9 @@
 
 Invariant: nobody makes us hold more than the limit, whether the body says its length, comes in
 chunks or is compressed; and a body over the limit is refused as `invalid_argument`, the one code
-that makes SDKs give the batch up instead of sending it for ever [sdk-protocol 4, 15].
+that makes SDKs give the batch up instead of sending it for ever [sdk-protocol 4, 15]. Of all
+requests together no more is held than their budget; whoever comes too many is told to come again.
+Small bodies are not counted, so large ones, finished or not, never keep the usual batch away.
 """
 
 import asyncio
@@ -14,15 +16,77 @@ from connectrpc.compression import Compression
 from connectrpc.errors import ConnectError
 from litestar.types import HTTPReceiveMessage, Receive
 
+from appliance.api.call import current_call
 from appliance.api.errors import refused_body, undecodable, wire_error
-from appliance.base.errors import TimedOutError
+from appliance.base.errors import TimedOutError, UnavailableError
 
 BODY_SECONDS_MAX: Final = 30.0
 """How long a body may take to arrive: the patience of the most patient SDK [sdk-protocol 2]."""
 
+SMALL_BYTES_MAX: Final = 64 << 10
+"""So much of each request is not counted; SDKs send less at a time."""
+RETRY_SECONDS: Final = 1.0
+
 _GZIP_WINDOW: Final = 31
 _GZIP_LEVEL: Final = 4
 _ZSTD_LEVEL: Final = 3
+
+
+class BodyBudget:
+    """How many bytes of bodies one process holds at once, beside the small ones."""
+
+    def __init__(self, bytes_max: int) -> None:
+        self._bytes_max = bytes_max
+        self._held = 0
+
+    @property
+    def held(self) -> int:
+        """Bytes that are held now."""
+        return self._held
+
+    def take(self, number: int) -> None:
+        """Count bytes that are held from now on; raises ConnectError when they are too many."""
+        if self._held + number > self._bytes_max:
+            raise wire_error(
+                UnavailableError(
+                    "OVERLOADED",
+                    "too many large requests are in work; send the same again in a moment",
+                    retry_seconds=RETRY_SECONDS,
+                )
+            )
+        self._held += number
+
+    def give(self, number: int) -> None:
+        """Bytes that are not held any more."""
+        self._held -= number
+
+
+class BodyLease:
+    """What one request holds of the budget; release it when the request has ended."""
+
+    def __init__(self, budget: BodyBudget) -> None:
+        self._budget = budget
+        self._seen = 0
+        self._held = 0
+
+    def take(self, number: int) -> None:
+        """Count more bytes of this request; raises ConnectError when the budget is used up."""
+        self._seen += number
+        more = self._seen - SMALL_BYTES_MAX - self._held
+        if more > 0:
+            self._budget.take(more)
+            self._held += more
+
+    def release(self) -> None:
+        """Hold nothing any more."""
+        self._budget.give(self._held)
+        self._held = 0
+
+
+def _hold(number: int) -> None:
+    lease = current_call.get().lease
+    if lease is not None:
+        lease.take(number)
 
 
 def limited(receive: Receive, bytes_max: int, *, seconds_max: float = BODY_SECONDS_MAX) -> Receive:
@@ -49,6 +113,7 @@ def limited(receive: Receive, bytes_max: int, *, seconds_max: float = BODY_SECON
             complete = not message["more_body"]
             if total > bytes_max:
                 raise too_large(bytes_max)
+            _hold(len(message["body"]))
         return message  # pyright: ignore[reportReturnType] # only http messages reach services
 
     return receive_limited
@@ -89,6 +154,7 @@ class BoundedGzip(Compression):
             raise undecodable("the body is not gzip") from error
         if len(plain) > limit:
             raise too_large(limit)
+        _hold(len(plain))
         if not unpacker.eof or unpacker.unused_data:
             raise undecodable("the gzip body is cut short or has something behind it")
         return plain
@@ -118,6 +184,7 @@ class BoundedZstd(Compression):
             raise undecodable("the body is not zstd") from error
         if len(plain) > limit:
             raise too_large(limit)
+        _hold(len(plain))
         return plain
 
 

@@ -22,7 +22,7 @@ import structlog
 from granian._granian import SocketHolder
 from granian.constants import HTTPModes, Interfaces, SSLProtocols, TaskImpl
 from granian.errors import FatalError
-from granian.http import HTTP1Settings
+from granian.http import HTTP1Settings, HTTP2Settings
 from granian.log import LogLevels
 from granian.server.embed import Server
 from litestar.types import ASGIApp
@@ -56,6 +56,11 @@ _TLS_VERSIONS: Final = {
 _FIRST_ANSWER_TIMEOUT_SECONDS: Final = 15.0
 _FIRST_ANSWER_POLL_SECONDS: Final = 0.01
 _HEADER_READ_TIMEOUT_MS: Final = 15_000
+_CONNECTION_BUFFER_BYTES: Final = 128 << 10
+"""What a connection may have sent that nobody has read: all of them together stay small."""
+_HEADERS_BYTES_MAX: Final = 64 << 10
+_PING_MS: Final = 30_000
+"""How often an HTTP/2 client that says nothing is asked whether it is there."""
 _SYSTEMD_FIRST_DESCRIPTOR: Final = 3
 
 _log = structlog.get_logger()
@@ -85,7 +90,16 @@ class _Granian(Server):
             websockets=False,
             backlog=LISTEN_BACKLOG,
             backpressure=requests_max,
-            http1_settings=HTTP1Settings(header_read_timeout=_HEADER_READ_TIMEOUT_MS),
+            http1_settings=HTTP1Settings(
+                header_read_timeout=_HEADER_READ_TIMEOUT_MS,
+                max_buffer_size=_CONNECTION_BUFFER_BYTES,
+            ),
+            http2_settings=HTTP2Settings(
+                initial_connection_window_size=_CONNECTION_BUFFER_BYTES,
+                initial_stream_window_size=_CONNECTION_BUFFER_BYTES,
+                keep_alive_interval=_PING_MS,
+                max_headers_size=_HEADERS_BYTES_MAX,
+            ),
             log_enabled=True,
             log_level=LogLevels.error,
             log_access=False,

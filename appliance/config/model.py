@@ -98,6 +98,13 @@ class ApiSettings(Section, frozen=True, kw_only=True):
         Bytes,
         Meta(description="largest request body, also after decompression"),
     ] = Bytes(16 << 20)
+    bodies_bytes_max: Annotated[
+        Bytes,
+        Meta(
+            description="bytes of request bodies in work at once, beside those under 64KiB; more "
+            "are refused for a second (503)"
+        ),
+    ] = Bytes(64 << 20)
     requests_max: Annotated[
         int, Meta(ge=1, le=65536, description="requests in work at once; more wait")
     ] = 1024

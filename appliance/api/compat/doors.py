@@ -19,10 +19,11 @@ from msgspec import Struct
 from appliance.api.address import TrustedProxies
 from appliance.api.call import Boundary, Call, current_call
 from appliance.api.compat import replies
-from appliance.api.compat.bodies import decode, read_body, read_query
+from appliance.api.compat.bodies import Incoming, decode, read_query
 from appliance.api.compat.cors import answer_headers, is_preflight
 from appliance.api.compat.credentials import key_of_body, key_of_request, whose
 from appliance.api.errors import wire_error
+from appliance.api.limits import BodyBudget, BodyLease
 from appliance.api.metrics import IN_PROGRESS, REQUESTS, SECONDS
 from appliance.api.ports import Ingest, Keys
 from appliance.api.protocols import Answer, Headers, refusal
@@ -136,6 +137,7 @@ class CompatDoors:
         keys: Keys,
         proxies: TrustedProxies,
         body_bytes_max: int,
+        bodies: BodyBudget,
         clock: Clock,
         ids: IdMaker,
     ) -> None:
@@ -144,6 +146,7 @@ class CompatDoors:
         self._keys = keys
         self._proxies = proxies
         self._body_bytes_max = body_bytes_max
+        self._bodies = bodies
         self._clock = clock
         self._ids = ids
 
@@ -167,6 +170,7 @@ class CompatDoors:
             headers=sender.headers,
             peer=sender.peer,
             address=sender.address,
+            lease=BodyLease(self._bodies),
         )
         token = current_call.set(call)
         IN_PROGRESS.inc()
@@ -182,6 +186,7 @@ class CompatDoors:
             await send({"type": "http.response.body", "body": answer.body, "more_body": False})
             self._finish(door, call, answer.status, started)
         finally:
+            call.close()
             IN_PROGRESS.dec()
             current_call.reset(token)
 
@@ -191,18 +196,22 @@ class CompatDoors:
         if scope["method"] not in door.methods:
             allowed = ", ".join(door.methods).encode()
             return Answer(status=405, headers=[(b"allow", allowed)])
+        body = Incoming(receive, self._body_bytes_max)
         try:
-            return await self._step(door, call, scope, receive)
+            answer = await self._step(door, call, scope, body)
         except Exception as error:  # noqa: BLE001 the last door before the socket
-            return _refused(door, error)
+            answer = _refused(door, error)
+        if scope["method"] == _POST:
+            await body.discard()
+        return answer
 
-    async def _step(self, door: Door, call: Call, scope: HTTPScope, receive: Receive) -> Answer:
+    async def _step(self, door: Door, call: Call, scope: HTTPScope, incoming: Incoming) -> Answer:
         query = read_query(scope["query_string"])
         *_, key, last = ("", "", *scope["path"].strip("/").split("/"))
         if door.below not in {None, last}:
             raise NotFoundError("NOT_FOUND", "nothing is served here")
         if door.take is not None:
-            await self._take(door.take, call, query, await self._body(scope, query, receive, call))
+            await self._take(door.take, call, query, await self._body(scope, query, incoming, call))
             return replies.reply(door.success)
         if door.success is not None:
             return replies.reply(door.success)
@@ -213,7 +222,7 @@ class CompatDoors:
         return replies.reply(replies.segment_settings(key, host, secure=secure))
 
     async def _body(
-        self, scope: HTTPScope, query: Mapping[str, str], receive: Receive, call: Call
+        self, scope: HTTPScope, query: Mapping[str, str], incoming: Incoming, call: Call
     ) -> object:
         """The decoded body, after the key's project is known where the key is not in the body."""
         key = key_of_request(call.headers, query)
@@ -222,7 +231,7 @@ class CompatDoors:
         if scope["method"] == _GET:
             packed = query.get("data", "").replace(" ", "+").encode()
         else:
-            packed = await read_body(receive, self._body_bytes_max)
+            packed = await incoming.read()
         body = decode(
             packed,
             encoding=call.headers.get("content-encoding", ""),
