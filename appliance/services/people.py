@@ -5,12 +5,14 @@ sees its own persons only.
 """
 
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import Final
 
 from msgspec import Struct
 
 from appliance.base.errors import NotFoundError, Resource
 from appliance.domain.cursors import Cursor, decode_person_cursor, encode_person_cursor
+from appliance.domain.insights.filters import Condition
 from appliance.domain.people.filters import plan_person_filters
 from appliance.domain.people.person import Person
 from appliance.gen.shared.profiles.v1.profiles_pb import ListRequest
@@ -21,6 +23,12 @@ PAGE_PERSONS: Final = 100
 
 KEYS_AHEAD: Final = 10_000
 """Ids read at once: a list of a million persons is ordered a hundred times, not ten thousand."""
+
+LOADED_MAX: Final = 1000
+"""Persons loaded at once, at most."""
+
+LOADED_CHARACTERS: Final = 4 << 20
+"""About how much text of properties may be in memory at once."""
 
 
 class Page(Struct, frozen=True, kw_only=True):
@@ -68,22 +76,36 @@ class PeopleService:
         """
         after = decode_person_cursor(request.page_token)
         condition = plan_person_filters(request)
-        keys: list[Cursor] = []
-        is_end = False
+        shown: list[Person] = []
+        async with aclosing(self._walk(project_id, condition, after)) as persons:
+            async for person in persons:
+                if len(shown) == PAGE_PERSONS:
+                    yield Page(persons=tuple(shown), next_token=_token(shown[-1]))
+                    shown = []
+                shown.append(person)
+        if shown:
+            yield Page(persons=tuple(shown))
+
+    async def _walk(
+        self, project_id: str, condition: Condition, after: Cursor | None
+    ) -> AsyncGenerator[Person]:
+        """Persons in order; how many are loaded at once follows from how large they are."""
+        batch = PAGE_PERSONS
         while True:
-            if len(keys) <= PAGE_PERSONS and not is_end:
-                last = keys[-1] if keys else after
-                more = await self._reader.list_keys(project_id, condition, last, limit=KEYS_AHEAD)
-                is_end = len(more) < KEYS_AHEAD
-                keys.extend(more)
-            shown, keys = keys[:PAGE_PERSONS], keys[PAGE_PERSONS:]
-            if not shown:
+            keys = await self._reader.list_keys(project_id, condition, after, limit=KEYS_AHEAD)
+            start = 0
+            while start < len(keys):
+                ids = [each.id for each in keys[start : start + batch]]
+                start += batch
+                found = await self._reader.load(project_id, ids)
+                largest = max((len(one.properties) for one in found.values()), default=0)
+                batch = max(PAGE_PERSONS, min(LOADED_MAX, LOADED_CHARACTERS // (largest + 1)))
+                for name in ids:
+                    if name in found:
+                        yield found[name]
+            if len(keys) < KEYS_AHEAD:
                 return
-            found = await self._reader.load(project_id, [each.id for each in shown])
-            persons = tuple(found[each.id] for each in shown if each.id in found)
-            token = encode_person_cursor(shown[-1]) if keys else ""
-            if persons:
-                yield Page(persons=persons, next_token=token)
+            after = keys[-1]
 
     async def _load(self, project_id: str, person_id: str) -> Person | None:
         return (await self._reader.load(project_id, [person_id])).get(person_id)
@@ -93,6 +115,10 @@ class PeopleService:
         if profile_id is None:
             return None
         return await self._load(project_id, profile_id)
+
+
+def _token(last: Person) -> str:
+    return encode_person_cursor(Cursor(micros=last.created_us, id=last.id))
 
 
 def _not_found(name: str) -> NotFoundError:
