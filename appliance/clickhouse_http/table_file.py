@@ -22,6 +22,11 @@ _SETTINGS: Final = {
     "max_block_size": "4096",
     "max_memory_usage": str(MEMORY_BYTES_MAX),
     "input_format_parquet_preserve_order": "1",
+    # without these the reader runs ahead: 730 MB instead of 325 MB for a million rows
+    "max_parsing_threads": "1",
+    "output_format_parallel_formatting": "0",
+    "input_format_parquet_memory_low_watermark": str(16 << 20),
+    "input_format_parquet_memory_high_watermark": str(64 << 20),
     "output_format_json_quote_64bit_integers": "0",
     "output_format_json_quote_64bit_floats": "0",
     "output_format_json_escape_forward_slashes": "0",
