@@ -5,10 +5,12 @@ Invariant: what a body is, its bytes decide and not its labels, which are wrong 
 `invalid_argument`, upon which every client gives it up.
 """
 
+import asyncio
 import zlib
 from base64 import b64decode
 from binascii import Error as Base64Error
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Final
 from urllib.parse import parse_qsl
 
@@ -19,6 +21,8 @@ from appliance.api.errors import undecodable
 from appliance.api.limits import BoundedGzip, BoundedZstd, limited, too_large
 
 FIELDS_MAX: Final = 64
+DISCARD_SECONDS_MAX: Final = 5.0
+"""How long we wait for a body nobody wants."""
 _GZIP: Final = b"\x1f\x8b"
 _ZSTD: Final = b"\x28\xb5\x2f\xfd"
 _FORM: Final = b"data="
@@ -35,17 +39,41 @@ def read_query(query: bytes) -> Mapping[str, str]:
     return dict(reversed(pairs))
 
 
-async def read_body(receive: Receive, bytes_max: int) -> bytes:
-    """The whole body; raises ConnectError when it is too large, too slow or cut."""
-    bounded = limited(receive, bytes_max)
-    parts: list[bytes] = []
-    while True:
-        message = await bounded()
-        if message["type"] != "http.request":
-            raise undecodable("the body is cut")
-        parts.append(message["body"])
-        if not message["more_body"]:
-            return b"".join(parts)
+class Incoming:
+    """The body of one request on its way in, of at most `bytes_max` bytes."""
+
+    def __init__(self, receive: Receive, bytes_max: int) -> None:
+        self._receive = receive
+        self._bounded = limited(receive, bytes_max)
+        self._bytes_max = bytes_max
+        self._complete = False
+
+    async def read(self) -> bytes:
+        """The whole body; raises ConnectError when it is too large, too slow or cut."""
+        parts: list[bytes] = []
+        while not self._complete:
+            message = await self._bounded()
+            if message["type"] != "http.request":
+                raise undecodable("the body is cut")
+            parts.append(message["body"])
+            self._complete = not message["more_body"]
+        return b"".join(parts)
+
+    async def discard(self) -> None:
+        """Let the rest of the body come in and keep nothing of it.
+
+        A client that still sends when it is answered finds its connection broken instead of the
+        answer, and repeats what was refused for good.
+        """
+        total = 0
+        with suppress(TimeoutError):
+            async with asyncio.timeout(DISCARD_SECONDS_MAX):
+                while not self._complete and total <= self._bytes_max:
+                    message = await self._receive()
+                    if message["type"] != "http.request":
+                        return
+                    total += len(message["body"])
+                    self._complete = not message["more_body"]
 
 
 def decode(body: bytes, *, encoding: str, bytes_max: int) -> object:
