@@ -15,10 +15,11 @@ from msgspec import Struct
 
 _FORWARDED: Final = "x-forwarded-for"
 _FORWARDED_NAME: Final = _FORWARDED.encode()
-_CDN_ADDRESS: Final = ("cf-connecting-ip", "true-client-ip")
+_ADDRESSES: Final = (_FORWARDED, "cf-connecting-ip", "true-client-ip")
 _CDN: Final = frozenset(
     {
-        *_CDN_ADDRESS,
+        "cf-connecting-ip",
+        "true-client-ip",
         "cf-ipcontinent",
         "cf-ipcountry",
         "cf-region",
@@ -32,6 +33,7 @@ _CDN: Final = frozenset(
         "cf-verified-bot",
     }
 )
+_NOTHING: Final = frozenset[str]()
 _CLAIMS: Final = _CDN | {_FORWARDED}
 """Everything that headers say about a caller [ingestion 4.1, 5, 7]."""
 NOT_BELIEVED: Final = "-"
@@ -70,36 +72,29 @@ class TrustedProxies:
                 if name == _FORWARDED_NAME
             )
         client = scope["client"]
-        peer = client[0] if client else ""
-        return Sender(self.believe(peer, headers), peer, self.caller(peer, headers.get(_FORWARDED)))
+        return self.judge(client[0] if client else "", headers)
 
-    def caller(self, peer: str, forwarded: str | None) -> str:
-        """The caller's address; the peer's own when no trusted proxy names another."""
-        if forwarded is None or not self._trusts(_parse(peer)):
-            return peer
-        return self._named(forwarded) or peer
+    def judge(self, peer: str, headers: Mapping[str, str]) -> Sender:
+        """Who a peer is, or speaks for, with what is believed of these headers (lower-case names).
 
-    def believe(self, peer: str, headers: Mapping[str, str]) -> Mapping[str, str]:
-        """The headers of a request without what is not believed about its caller.
-
-        `X-Forwarded-For` then names the caller alone. Names are lower-case.
+        The address is the peer's own when no trusted proxy names another; `X-Forwarded-For` then
+        names the caller alone, or nobody.
         """
         if _CLAIMS.isdisjoint(headers):
-            return headers
+            return Sender(headers, peer, peer)
         trusted = self._trusts(_parse(peer))
+        forwarded = headers.get(_FORWARDED)
+        named = self._named(forwarded) if trusted and forwarded is not None else ""
+        believed = _CDN if trusted and self._cdn_headers else _NOTHING
         kept = {
             name: value
             for name, value in headers.items()
-            if name not in _CLAIMS or (trusted and self._cdn_headers and name in _CDN)
+            if name not in _CLAIMS or name in believed
         }
-        forwarded = headers.get(_FORWARDED)
-        if trusted and forwarded is not None:
-            kept[_FORWARDED] = self._named(forwarded) or NOT_BELIEVED
-        elif forwarded is not None or any(
-            name in headers and name not in kept for name in _CDN_ADDRESS
-        ):
-            kept[_FORWARDED] = NOT_BELIEVED
-        return kept
+        claims_address = any(name in headers and name not in kept for name in _ADDRESSES)
+        if named or claims_address:
+            kept[_FORWARDED] = named or NOT_BELIEVED
+        return Sender(kept, peer, named or peer)
 
     def _named(self, forwarded: str) -> str:
         """The caller that hops name, empty for none: the nearest that is no proxy of ours."""
