@@ -30,10 +30,9 @@ from appliance.domain.people.erasure import (
     short_error,
     unite_ids,
 )
-from appliance.services.erasure import request_not_found
+from appliance.services.erasure import publish_erasure, request_not_found
 from appliance.services.erasure_cleaning import Cleaned, PersonCleaner
 from appliance.services.erasure_journal import ErasureJournal, JournalEntry
-from appliance.services.jobs.erasures import encode_erasure
 from appliance.services.person_ids import resolve_person
 from appliance.services.stores import Stores
 from appliance.storage.clickhouse.client import ClickHouse
@@ -55,7 +54,6 @@ from appliance.storage.postgres.erasure import (
 )
 from appliance.storage.postgres.purge import StuckErasure
 from appliance.storage.streams.erasure import (
-    ERASE_SUBJECT,
     IDENTIFY_SUBJECT,
     PROFILE_CONSUMERS,
     PersonQueues,
@@ -145,7 +143,7 @@ class Eraser:
                 continue  # an open request names the same person
             if reopened:
                 count += 1
-                await self._publish(entry)
+                await publish_erasure(self._publisher, _message(entry))
         return count
 
     async def _freeze(self, view: ErasureView) -> ErasureView:
@@ -312,16 +310,14 @@ class Eraser:
             )
         )
 
-    async def _publish(self, entry: JournalEntry) -> None:
-        message = encode_erasure(
-            StuckErasure(
-                id=entry.request_id,
-                project_id=entry.project_id,
-                profile_id=entry.profile_id,
-                external_id=entry.external_id,
-            )
-        )
-        await self._publisher.publish(ERASE_SUBJECT, message, message_id=None, headers={})
+
+def _message(entry: JournalEntry) -> StuckErasure:
+    return StuckErasure(
+        id=entry.request_id,
+        project_id=entry.project_id,
+        profile_id=entry.profile_id,
+        external_id=entry.external_id,
+    )
 
 
 def _subject(view: ErasureView) -> Subject:

@@ -214,16 +214,16 @@ class ErasureService:
     async def _publish(
         self, request_id: str, project_id: str, profile_id: str, external_id: str
     ) -> None:
-        message = encode_erasure(
-            StuckErasure(
-                id=request_id,
-                project_id=project_id,
-                profile_id=profile_id,
-                external_id=external_id,
-            )
-        )
         try:
-            await self._publisher.publish(ERASE_SUBJECT, message, message_id=None, headers={})
+            await publish_erasure(
+                self._publisher,
+                StuckErasure(
+                    id=request_id,
+                    project_id=project_id,
+                    profile_id=profile_id,
+                    external_id=external_id,
+                ),
+            )
         except ApplianceError as error:
             raise ApplianceError(
                 "INTERNAL",
@@ -244,6 +244,11 @@ class ErasureService:
             return await has_activity(self._events, project_id, id_)
         except ApplianceError as error:
             _cannot_tell(error)
+
+
+async def publish_erasure(publisher: Publisher, erasure: StuckErasure) -> None:
+    """Tell the compliance worker; twice is harmless."""
+    await publisher.publish(ERASE_SUBJECT, encode_erasure(erasure), message_id=None, headers={})
 
 
 def _cannot_tell(error: ApplianceError) -> NoReturn:
