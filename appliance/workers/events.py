@@ -60,11 +60,30 @@ _LOG: Final = structlog.stdlib.get_logger()
 
 
 class Limits(Struct, frozen=True, kw_only=True):
-    """How large a block grows, how long its first event waits for company, what stays to replay."""
+    """How large a block grows, how long its first event waits for company, what stays to replay.
+
+    `queue_bytes_max` is the size at which the API refuses events, where the operator has set one.
+    """
 
     rows_max: int
     wait: Seconds
     replay_bytes_max: int = REPLAY_BYTES_MAX
+    queue_bytes_max: int | None = None
+    trim_seconds: float = TRIM_SECONDS
+
+    @property
+    def kept_bytes_max(self) -> int:
+        """What stays to replay: never so much that there is no room for what comes."""
+        if self.queue_bytes_max is None:
+            return self.replay_bytes_max
+        return min(self.replay_bytes_max, self.queue_bytes_max // 2)
+
+    def spared_bytes_max(self, wanted: int) -> int:
+        """Up to which size of the stream a restore point's messages stay; `wanted` is where events
+        would be refused.
+        """
+        limit = wanted if self.queue_bytes_max is None else min(wanted, self.queue_bytes_max)
+        return limit - limit // 4
 
 
 class Dead(Struct, frozen=True, kw_only=True):
@@ -178,12 +197,15 @@ class EventsWriter:
 
     async def _trim(self, done: int) -> None:
         now = self._clock.monotonic_seconds()
-        if now - self._trimmed_at < TRIM_SECONDS:
+        if now - self._trimmed_at < self._limits.trim_seconds:
             return
         self._trimmed_at = now
         wanted = await self._ledger.wanted(self._clock.now().timestamp())
-        spare = Spare(first=wanted.first, bytes_max=wanted.bytes_max) if wanted else None
-        limit = self._limits.replay_bytes_max
+        spare = None
+        if wanted:
+            spared = self._limits.spared_bytes_max(wanted.bytes_max)
+            spare = Spare(first=wanted.first, bytes_max=spared)
+        limit = self._limits.kept_bytes_max
         gone = await self._reader.trim(done=done, bytes_max=limit, spare=spare)
         if gone:
             _LOG.info("queue_trimmed", messages=gone)
@@ -228,7 +250,11 @@ class EventsWriter:
         return closed
 
     async def _beat(self, position: Position) -> Position:
-        """Close the block when nothing follows, and show a sign of life now and then."""
+        """Close the block when nothing follows, and show a sign of life now and then.
+
+        Trimming goes on: a queue that is full of what is stored gets no message that would do it.
+        """
+        await self._trim(position.done)
         idle = self._clock.monotonic_seconds() - self._beat_at
         if idle >= BEAT_SECONDS or (position.block is not None and idle >= IDLE_SECONDS):
             return await self._close_block(position)

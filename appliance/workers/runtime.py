@@ -31,7 +31,12 @@ _LOG: Final = structlog.stdlib.get_logger()
 
 async def run_events_worker(settings: Settings) -> None:
     """Run the events worker until SIGTERM or SIGINT; the process's whole life."""
-    await serve_events_worker(resolve_endpoints(settings), settings.worker, stop_on_signals())
+    await serve_events_worker(
+        resolve_endpoints(settings),
+        settings.worker,
+        stop_on_signals(),
+        queue_bytes_max=settings.nats.events_bytes_max,
+    )
 
 
 async def serve_events_worker(
@@ -39,6 +44,8 @@ async def serve_events_worker(
     settings: WorkerSettings,
     stop: asyncio.Event,
     clock: Clock | None = None,
+    *,
+    queue_bytes_max: int | None = None,
 ) -> None:
     """Run the events worker until `stop`."""
     chosen = clock or SystemClock()
@@ -52,7 +59,11 @@ async def serve_events_worker(
         inserts=EventInserts(store),
         dead_letters=DeadLetters(streams),
         clock=chosen,
-        limits=Limits(rows_max=settings.insert_rows_max, wait=settings.insert_wait),
+        limits=Limits(
+            rows_max=settings.insert_rows_max,
+            wait=settings.insert_wait,
+            queue_bytes_max=queue_bytes_max,
+        ),
         state=state,
         owner=owner,
     )

@@ -35,7 +35,7 @@ from appliance.storage.streams.publish import (
     PROJECT_HEADER,
     Publisher,
 )
-from appliance.workers.events import EventsWriter, Limits
+from appliance.workers.events import TRIM_SECONDS, EventsWriter, Limits
 from appliance.workers.state import WorkerState
 
 WAIT_SECONDS = 30.0
@@ -153,6 +153,8 @@ class Stage:
         rows_max: int = 50_000,
         streams: Streams | None = None,
         replay_bytes_max: int = 1 << 30,
+        queue_bytes_max: int | None = None,
+        trim_seconds: float = TRIM_SECONDS,
     ) -> EventsWriter:
         owner = uuid.uuid4().hex
         clock = SystemClock()
@@ -163,7 +165,13 @@ class Stage:
             inserts=inserts or self.inserts,
             dead_letters=DeadLetters(chosen),
             clock=clock,
-            limits=Limits(rows_max=rows_max, wait=Seconds(0.05), replay_bytes_max=replay_bytes_max),
+            limits=Limits(
+                rows_max=rows_max,
+                wait=Seconds(0.05),
+                replay_bytes_max=replay_bytes_max,
+                queue_bytes_max=queue_bytes_max,
+                trim_seconds=trim_seconds,
+            ),
             state=WorkerState(name="events"),
             owner=owner,
         )

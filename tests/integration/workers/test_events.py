@@ -139,6 +139,33 @@ async def test_stored_messages_are_trimmed(stage: Stage) -> None:
         await stage.expect(Counts.of(1010))
 
 
+@pytest.mark.parametrize("wanted_by_a_restore_point", [False, True])
+async def test_a_full_queue_gets_room_without_another_message(
+    stage: Stage, wanted_by_a_restore_point: bool
+) -> None:
+    """What is stored makes way although nothing more comes, because nothing more is taken."""
+    budget = 240_000
+    writer = stage.writer(queue_bytes_max=budget, trim_seconds=0.1)
+    jetstream = await stage.streams.jetstream()
+    if wanted_by_a_restore_point:
+        until = SystemClock().now().timestamp() + 600
+        wanted = Wanted(first=1, until=until, bytes_max=1 << 30)
+        await Bucket(stage.streams, LEDGER_BUCKET).put(WANTED_KEY, msgspec.json.encode(wanted))
+    for seed in range(30):
+        await stage.publish(encode(make_events(50, seed=seed)))
+    assert (await jetstream.stream_info("events")).state.bytes > budget
+    async with stage.working(writer):
+        await stage.expect(Counts.of(1500))
+
+        async def roomy() -> bool | None:
+            return (await jetstream.stream_info("events")).state.bytes <= budget // 2 or None
+
+        assert await poll(roomy, every_seconds=0.05, timeout_seconds=10)
+    await Bucket(stage.streams, LEDGER_BUCKET).put(
+        WANTED_KEY, msgspec.json.encode(Wanted(first=1, until=1.0, bytes_max=1))
+    )
+
+
 async def test_what_a_restore_point_wants_is_spared(stage: Stage) -> None:
     """From its first message on, while the stream fits the disk and the point is young."""
     writer = stage.writer(replay_bytes_max=100_000)
