@@ -20,7 +20,7 @@ from appliance.api.authenticate import authenticate
 from appliance.api.call import Boundary, Call, current_call
 from appliance.api.cors import CorsPolicy
 from appliance.api.errors import wire_error
-from appliance.api.limits import BodyBudget, BodyLease, limited, too_large
+from appliance.api.limits import BodyBudget, BodyLease, discard, limited, too_large
 from appliance.api.metrics import IN_PROGRESS, REQUESTS, SECONDS
 from appliance.api.ports import Access, Keys, Principal
 from appliance.api.protocols import (
@@ -135,6 +135,7 @@ class Gateway:
                 _ask(service.admit, call.caller)
         except Refused as refused:
             answer = refusal(refused.error, content_type=content_type, status=refused.status)
+            await discard(receive, self._body_bytes_max)
             await outgoing.answer(
                 Answer(
                     status=answer.status,

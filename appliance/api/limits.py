@@ -9,6 +9,7 @@ Small bodies are not counted, so large ones, finished or not, never keep the usu
 
 import asyncio
 import zlib
+from contextlib import suppress
 from typing import Final
 
 import zstandard
@@ -22,6 +23,9 @@ from appliance.base.errors import TimedOutError, UnavailableError
 
 BODY_SECONDS_MAX: Final = 30.0
 """How long a body may take to arrive: the patience of the most patient SDK [sdk-protocol 2]."""
+
+DISCARD_SECONDS_MAX: Final = 5.0
+"""How long we wait for a body nobody wants."""
 
 SMALL_BYTES_MAX: Final = 64 << 10
 """So much of each request is not counted; SDKs send less at a time."""
@@ -117,6 +121,24 @@ def limited(receive: Receive, bytes_max: int, *, seconds_max: float = BODY_SECON
         return message  # pyright: ignore[reportReturnType] # only http messages reach services
 
     return receive_limited
+
+
+async def discard(receive: Receive, bytes_max: int) -> None:
+    """Let a body come in and keep nothing of it, up to the limit and for a bounded time.
+
+    A client that still sends when it is answered finds its connection broken instead of the
+    answer, and sends again what was refused for good.
+    """
+    total = 0
+    with suppress(TimeoutError):
+        async with asyncio.timeout(DISCARD_SECONDS_MAX):
+            while total <= bytes_max:
+                message = await receive()
+                if message["type"] != "http.request":
+                    return
+                total += len(message["body"])
+                if not message["more_body"]:
+                    return
 
 
 def too_large(bytes_max: int) -> ConnectError:

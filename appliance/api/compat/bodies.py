@@ -5,12 +5,10 @@ Invariant: what a body is, its bytes decide and not its labels, which are wrong 
 `invalid_argument`, upon which every client gives it up.
 """
 
-import asyncio
 import zlib
 from base64 import b64decode
 from binascii import Error as Base64Error
 from collections.abc import Mapping
-from contextlib import suppress
 from typing import Final
 from urllib.parse import parse_qsl
 
@@ -18,11 +16,9 @@ import msgspec
 from litestar.types import Receive
 
 from appliance.api.errors import undecodable
-from appliance.api.limits import BoundedGzip, BoundedZstd, limited, too_large
+from appliance.api.limits import BoundedGzip, BoundedZstd, discard, limited, too_large
 
 FIELDS_MAX: Final = 64
-DISCARD_SECONDS_MAX: Final = 5.0
-"""How long we wait for a body nobody wants."""
 _GZIP: Final = b"\x1f\x8b"
 _ZSTD: Final = b"\x28\xb5\x2f\xfd"
 _FORM: Final = b"data="
@@ -60,20 +56,9 @@ class Incoming:
         return b"".join(parts)
 
     async def discard(self) -> None:
-        """Let the rest of the body come in and keep nothing of it.
-
-        A client that still sends when it is answered finds its connection broken instead of the
-        answer, and repeats what was refused for good.
-        """
-        total = 0
-        with suppress(TimeoutError):
-            async with asyncio.timeout(DISCARD_SECONDS_MAX):
-                while not self._complete and total <= self._bytes_max:
-                    message = await self._receive()
-                    if message["type"] != "http.request":
-                        return
-                    total += len(message["body"])
-                    self._complete = not message["more_body"]
+        """Let the rest of the body come in and keep nothing of it."""
+        if not self._complete:
+            await discard(self._receive, self._bytes_max)
 
 
 def decode(body: bytes, *, encoding: str, bytes_max: int) -> object:

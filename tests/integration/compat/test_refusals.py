@@ -5,6 +5,7 @@ from http.client import HTTPConnection
 import pytest
 
 from tests.support.api_services import PUBLIC_KEY, api_process
+from tests.support.rpc import BATCH_CREATE
 
 pytestmark = pytest.mark.integration
 
@@ -22,6 +23,7 @@ def test_the_answer_arrives_although_nobody_wants_the_body():
             ("/flags/?v=2", {}, 200),
             ("/v1/m", {}, 200),
             ("/v1/batch", {"x-api-key": PUBLIC_KEY}, 200),
+            (BATCH_CREATE, {"x-api-key": "pub_0", "content-type": "application/json"}, 401),
         ) * ROUNDS:
             connection.request("POST", path, body=BODY, headers=headers)
             answer = connection.getresponse()
