@@ -6,6 +6,7 @@ apart from `domain/ingest/rows.py`, so a slip there cannot hide itself here.
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from decimal import Decimal
 from typing import Final, cast
 from uuid import UUID
 
@@ -106,6 +107,6 @@ def _float_text(number: float) -> str:
     if "e" not in digits:
         return digits
     if 1e-6 <= abs(number) < 1e21:
-        return f"{number:.30f}".rstrip("0").rstrip(".") if abs(number) < 1 else str(int(number))
+        return format(Decimal(digits), "f")
     mantissa, exponent = digits.split("e")
     return f"{mantissa}e{int(exponent)}"

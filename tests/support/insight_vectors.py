@@ -17,11 +17,9 @@ VECTORS_FILE: Final = Path(__file__).parents[1] / "contract" / "insight-vectors.
 UNSERVED: Final[frozenset[str]] = frozenset(
     {
         "session",
-        "profile filter",
         "FUNNEL",
         "RETENTION",
         "USER_FLOW",
-        "TOP_K",
         "SegmentUsers",
     }
 )
@@ -51,6 +49,27 @@ class Case(Struct, frozen=True, kw_only=True):
 def load_section(name: str) -> Sequence[Json]:
     """A list of the vectors file."""
     return cast("Mapping[str, Sequence[Json]]", json.loads(VECTORS_FILE.read_text()))[name]
+
+
+class VectorPeople(Struct, frozen=True, kw_only=True):
+    """Profiles and aliases of one vector, in the form of the file."""
+
+    vector: str
+    profiles: Sequence[Json]
+    aliases: Sequence[Json]
+
+
+def load_people() -> tuple[VectorPeople, ...]:
+    """The people of every vector that has any."""
+    return tuple(
+        VectorPeople(
+            vector=str(vector["id"]),
+            profiles=cast("Sequence[Json]", vector["profiles"]),
+            aliases=cast("Sequence[Json]", vector.get("aliases", ())),
+        )
+        for vector in load_section("vectors")
+        if "profiles" in vector
+    )
 
 
 @cache

@@ -19,6 +19,7 @@ from appliance.domain.insights.filters import (
     plan_groups,
 )
 from appliance.domain.insights.measures import Measure, plan_measure
+from appliance.domain.insights.ranking import RankingPlan, plan_ranking
 from appliance.domain.insights.route import Source, choose_source
 from appliance.domain.insights.spec import (
     EventQuery,
@@ -79,7 +80,7 @@ class SegmentationPlan(Struct, frozen=True, kw_only=True, tag=True):
     measure: Measure
 
 
-InsightPlan = TrendsPlan | SegmentationPlan
+InsightPlan = TrendsPlan | SegmentationPlan | RankingPlan
 
 
 def plan_insight(spec: InsightSpec, *, project_id: str, now_ms: int) -> InsightPlan:
@@ -96,7 +97,9 @@ def plan_insight(spec: InsightSpec, *, project_id: str, now_ms: int) -> InsightP
             return _plan_trends(spec, trends, project_id, source)
         case Segmentation() as segmentation:
             return _plan_segmentation(spec, segmentation, project_id, source)
-        case SessionTrends() | SessionNumber() | Funnel() | Retention() | UserFlow() | TopK():
+        case TopK() as ranking:
+            return plan_ranking(spec, ranking, project_id=project_id, source=source)
+        case SessionTrends() | SessionNumber() | Funnel() | Retention() | UserFlow():
             raise UnservedError(
                 "INSIGHT_TYPE_UNSERVED",
                 f"insights of the type {type(spec.question).__name__} are not served yet",

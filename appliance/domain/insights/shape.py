@@ -6,14 +6,11 @@ order is that of [insights 8], the same for both sources.
 """
 
 from collections import defaultdict
-from typing import Final
 
 from msgspec import Struct
 
 from appliance.domain.insights.plan import TrendsPlan
-
-OTHERS: Final = "$others"
-"""Stands under every property of the merged rest [insights 9.1]."""
+from appliance.domain.insights.ranking import OTHERS, RankingAnswer
 
 
 class TrendRow(Struct, frozen=True, kw_only=True):
@@ -57,7 +54,7 @@ class SegmentationAnswer(Struct, frozen=True, kw_only=True, tag=True):
     total: float
 
 
-InsightAnswer = TrendsAnswer | SegmentationAnswer
+InsightAnswer = TrendsAnswer | SegmentationAnswer | RankingAnswer
 
 _SeriesKey = tuple[str, bool, tuple[str, ...]]
 

@@ -8,9 +8,11 @@ the project, whatever the client sent [insights 1].
 from typing import Final, assert_never
 
 from protobuf import Oneof
+from protobuf.wkt.google.protobuf.struct_pb import Struct as Properties
 from protobuf.wkt.google.protobuf.timestamp_pb import Timestamp
 
 from appliance.base.errors import InvalidInputError, UnservedError
+from appliance.domain.insights.ranking import OTHERS, RankedRow, RankingAnswer
 from appliance.domain.insights.shape import (
     InsightAnswer,
     SegmentationAnswer,
@@ -154,6 +156,9 @@ def render_answer(answer: InsightAnswer) -> pb.QueryResponse:
         case SegmentationAnswer(total=total):
             result = pb.SegmentationResult(total=total)
             return pb.QueryResponse(result=Oneof("segmentation", result))
+        case RankingAnswer(rows=rows):
+            result = pb.TopKResult(rows=list(map(_render_ranked, rows)))
+            return pb.QueryResponse(result=Oneof("top_k", result))
         case _:
             assert_never(answer)
 
@@ -297,6 +302,20 @@ def _render_series(series: TrendSeries) -> pb.TrendSeries:
             for point in series.points
         ],
     )
+
+
+def _render_ranked(row: RankedRow) -> pb.TopKRow:
+    told = pb.TopKRow(
+        dimension_value=OTHERS if row.is_rest else row.value,
+        value=row.amount,
+        is_others=row.is_rest,
+    )
+    if row.person is not None:
+        told.profile = pb.TopKProfile(id=row.person.id, external_id=row.person.external_id)
+        properties = Properties.from_json(row.person.properties)
+        if properties.fields:
+            told.profile.properties = properties
+    return told
 
 
 def _timestamp(milliseconds: int) -> Timestamp:

@@ -11,7 +11,7 @@ from appliance.services.insights import InsightsService
 from appliance.storage.clickhouse.insights.run import ClickHouseInsights
 from tests.support.clocks import FixedClock
 from tests.support.event_rows import make_rows
-from tests.support.insight_vectors import UNSERVED, Case, load_cases
+from tests.support.insight_vectors import UNSERVED, Case, load_cases, load_people
 
 pytestmark = [pytest.mark.anyio, pytest.mark.integration]
 
@@ -30,6 +30,8 @@ async def filled(event_store):
     """Every vector's events, each vector a project of its own."""
     for vector, events in {case.vector: case.events for case in load_cases()}.items():
         await event_store.insert(make_rows(vector, events))
+    for people in load_people():
+        await event_store.insert_people(people)
     return event_store
 
 

@@ -4,21 +4,37 @@ Invariant: driver errors end here as ours, by `ask`.
 """
 
 from collections.abc import Sequence
-from typing import assert_never, cast
+from typing import Final, assert_never, cast
 
 import msgspec
+import structlog
+from msgspec.structs import replace
 
+from appliance.base.errors import ApplianceError
 from appliance.domain.insights.plan import InsightPlan, SegmentationPlan, TrendsPlan
+from appliance.domain.insights.ranking import (
+    RankedPerson,
+    RankedRow,
+    RankingAnswer,
+    RankingPlan,
+)
 from appliance.domain.insights.shape import (
     InsightAnswer,
     SegmentationAnswer,
     TrendRow,
     shape_trends,
 )
+from appliance.domain.insights.spec import Dimension
 from appliance.storage.clickhouse.ask import ask
 from appliance.storage.clickhouse.client import ClickHouse, Row
+from appliance.storage.clickhouse.insights.ranking import (
+    compile_live_profiles,
+    compile_ranking,
+)
 from appliance.storage.clickhouse.insights.segmentation import compile_segmentation
 from appliance.storage.clickhouse.insights.trends import compile_trends
+
+_LOG: Final = structlog.stdlib.get_logger()
 
 
 class ClickHouseInsights:
@@ -39,8 +55,32 @@ class ClickHouseInsights:
             case SegmentationPlan():
                 ((total,),) = await ask(self._clickhouse, compile_segmentation(plan))
                 return SegmentationAnswer(total=msgspec.convert(total, float))
+            case RankingPlan():
+                return await self._rank(plan)
             case _:
                 assert_never(plan)
+
+    async def _rank(self, plan: RankingPlan) -> RankingAnswer:
+        rows = [_read_ranked_row(row) for row in await ask(self._clickhouse, compile_ranking(plan))]
+        if plan.dimension is Dimension.USER and rows:
+            live = await self._live_profiles(plan, [row.value for row in rows if not row.is_rest])
+            rows = [
+                row if row.is_rest else replace(row, person=live.get(row.value)) for row in rows
+            ]
+        return RankingAnswer(rows=tuple(rows))
+
+    async def _live_profiles(self, plan: RankingPlan, ids: list[str]) -> dict[str, RankedPerson]:
+        """The people behind rows; a ranking is told without them when they cannot be found."""
+        try:
+            rows = await ask(self._clickhouse, compile_live_profiles(plan.project_id, ids))
+        except ApplianceError as error:
+            _LOG.warning("ranking_without_people", reason=error.reason)
+            return {}
+        people = (
+            RankedPerson(id=str(name), external_id=str(external), properties=str(properties))
+            for name, external, properties in rows
+        )
+        return {person.id: person for person in people}
 
 
 def _read_trend_row(row: Row) -> TrendRow:
@@ -53,3 +93,8 @@ def _read_trend_row(row: Row) -> TrendRow:
         bucket_ms=cast("int", bucket),
         value=cast("float", value),
     )
+
+
+def _read_ranked_row(row: Row) -> RankedRow:
+    value, is_rest, amount, _ = row
+    return RankedRow(value=str(value), is_rest=bool(is_rest), amount=cast("float", amount))

@@ -20,6 +20,7 @@ from appliance.storage.clickhouse.fragment import (
 )
 from appliance.storage.clickhouse.insights.conditions import (
     WITH_CONSENT,
+    PeopledReading,
     compile_condition,
     compile_window,
 )
@@ -47,12 +48,13 @@ def compile_segmentation(plan: SegmentationPlan) -> Statement:
 
 
 def _events(plan: SegmentationPlan) -> Fragment:
+    reading = PeopledReading(plan.project_id)
     return fill(
         _EVENTS,
         value=compile_measure(plan.measure, literal("true")),
         window=compile_window(plan.project_id, plan.range),
-        filters=compile_condition(plan.filters),
-        matches=compile_condition(plan.matches),
+        filters=compile_condition(plan.filters, reading),
+        matches=compile_condition(plan.matches, reading),
         who=literal(WITH_CONSENT if plan.measure.leaves_out_cookieless else "true"),
     )
 

@@ -31,6 +31,7 @@ from appliance.storage.clickhouse.fragment import (
 )
 from appliance.storage.clickhouse.insights.conditions import (
     WITH_CONSENT,
+    PeopledReading,
     compile_condition,
     compile_window,
 )
@@ -158,7 +159,7 @@ def _event_cells(plan: TrendsPlan) -> Fragment:
         splits=_splits(plan, splits),
         measured=join(",\n", (_event_cell(plan, index) for index in range(len(plan.series)))),
         window=compile_window(plan.project_id, plan.range),
-        filters=compile_condition(plan.filters),
+        filters=compile_condition(plan.filters, PeopledReading(plan.project_id)),
         any_match=_any_match(plan),
         groups=_groups(plan),
     )
@@ -228,7 +229,7 @@ def _matches(plan: TrendsPlan, with_consent: LiteralString) -> Fragment:
     """`condition AS match_0, …`: each condition is written once and named."""
     named: list[Fragment] = []
     for index, series in enumerate(plan.series):
-        condition = compile_condition(series.condition)
+        condition = compile_condition(series.condition, PeopledReading(plan.project_id))
         if series.measure.leaves_out_cookieless:
             condition = join(" AND ", (condition, literal(with_consent)))
         name = numbered("match_", index)
