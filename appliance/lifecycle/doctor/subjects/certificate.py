@@ -7,7 +7,8 @@ from appliance.lifecycle.doctor.check import Check, Verdict, advice, failed, not
 from appliance.lifecycle.doctor.facts import Facts, Mode, Subject
 
 _FORWARDED: Final = ("x_forwarded_for", "cf_connecting_ip", "true_client_ip")
-_PEER: Final = ("peer_no_header", "peer_after_rejected_header")
+_UNBELIEVED: Final = "peer_after_rejected_header"
+_PEER: Final = ("peer_no_header", _UNBELIEVED)
 EXPIRY_WARNING_DAYS: Final = 30
 ADDRESSES_MIN: Final = 20
 """Fewer addresses than that say nothing about how requests arrive."""
@@ -86,7 +87,14 @@ def judge_addresses(facts: Facts) -> Iterator[Verdict]:
     direct = sum(sources.get(name, 0) for name in _PEER)
     if forwarded + direct < ADDRESSES_MIN:
         return
-    if not facts.exposed and direct > forwarded and facts.place.mode is Mode.INSTALLED:
+    unbelieved = sources.get(_UNBELIEVED, 0)
+    if unbelieved > forwarded:
+        yield warning(
+            f"{unbelieved} of {direct + forwarded} events came through a proxy nobody trusts: "
+            "to us all of them are the proxy",
+            "add its network to network.trusted_proxies (docs/geo.md)",
+        )
+    elif not facts.exposed and direct > forwarded and facts.place.mode is Mode.INSTALLED:
         yield warning(
             f"{direct} of {direct + forwarded} events came without the client's address: to us "
             "all of them are the proxy",
@@ -94,8 +102,7 @@ def judge_addresses(facts: Facts) -> Iterator[Verdict]:
         )
     elif facts.exposed and forwarded and direct:
         yield warning(
-            f"{forwarded} events named their client's address themselves, {direct} did not: "
-            "who reaches the port directly can pretend to be anybody",
+            f"{forwarded} events came through the proxy, {direct} went around it",
             'let only the proxy reach the port (api.host = "127.0.0.1", or the firewall)',
         )
     else:

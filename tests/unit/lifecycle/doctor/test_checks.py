@@ -132,6 +132,11 @@ CASES: list[tuple[str, Severity, dict[str, object]]] = [
         WARNING,
         {"operation__address_sources": {"x_forwarded_for": 50, "peer_no_header": 50}},
     ),
+    (
+        "client-addresses",
+        WARNING,
+        {"operation__address_sources": {"peer_after_rejected_header": 50, "peer_no_header": 50}},
+    ),
     ("client-addresses", WARNING, {"settings__api__host": "127.0.0.1"}),
     ("queue", FAILED, {"queue__error": "Connection refused"}),
     ("queue-lag", FAILED, {"queue__oldest_seconds": 2000.0}),
