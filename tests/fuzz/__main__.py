@@ -7,10 +7,13 @@ seed that plays it again.
 
 import argparse
 import asyncio
+import os
 import resource
 import sys
 import tempfile
+import traceback
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from time import monotonic
 
@@ -18,6 +21,8 @@ from appliance.base.clock import SystemClock
 from tests.fuzz.field import Finding, play
 from tests.fuzz.game import rounds
 from tests.support.engines import started_engines
+
+FINDING_CHARACTERS_MAX = 6000
 
 
 def main() -> int:
@@ -28,6 +33,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=500, help="of each part")
     options = parser.parse_args()
     number = options.seed or int(SystemClock().now().timestamp())
+    say, log = _quiet()
     inputs, answers = Counter[str](), Counter[str]()
     stored = liberal = parts = 0
     slowest = 0.0
@@ -40,29 +46,52 @@ def main() -> int:
             try:
                 field, kept = asyncio.run(play(engines, rounds(options.rounds, number)))
             except (Finding, BaseExceptionGroup) as finding:
-                print(f"a finding with --seed {number} --rounds {options.rounds}", file=sys.stderr)
-                raise finding from None
+                say(f"a finding with --seed {number} --rounds {options.rounds}; the log is {log}")
+                say("".join(traceback.format_exception(finding))[-FINDING_CHARACTERS_MAX:])
+                return 1
             inputs += field.inputs
             answers += field.answers
             stored, liberal, parts = stored + kept, liberal + field.liberal, parts + 1
             slowest = max(slowest, field.slowest_seconds)
-            print(
+            say(
                 f"seed {number}: {sum(field.inputs.values())} inputs, {kept} events stored, "
-                f"{monotonic() - began:.0f} s",
-                flush=True,
+                f"{monotonic() - began:.0f} s"
             )
             number += 1
     for name, count in sorted(inputs.items()):
-        print(f"  {count:8} {name}")
+        say(f"  {count:8} {name}")
     for name, count in sorted(answers.items()):
-        print(f"  {count:8} answered {name}")
+        say(f"  {count:8} answered {name}")
     memory = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss >> 10
-    print(
+    say(
         f"{sum(inputs.values())} inputs in {monotonic() - began:.0f} s, {parts} parts; "
         f"{stored} events stored, all that were taken and no other; {liberal} taken that the "
         f"library does not read; slowest answer {slowest:.3f} s; largest process {memory} MiB"
     )
+    broken = [line for line in log.read_text(errors="replace").splitlines() if _is_error(line)]
+    if broken:
+        say(f"{len(broken)} errors in the log {log}, the first: {broken[0]}")
+        return 1
+    log.unlink()
     return 0
+
+
+def _quiet() -> tuple[Callable[[str], None], Path]:
+    """What prints for people, and the file where the logs of all processes go from now on."""
+    out = os.fdopen(os.dup(1), "w")
+    descriptor, name = tempfile.mkstemp(prefix="pug-fuzz-", suffix=".log")
+    for standard in (1, 2):
+        os.dup2(descriptor, standard)
+    os.close(descriptor)
+
+    def say(text: str) -> None:
+        print(text, file=out, flush=True)
+
+    return say, Path(name)
+
+
+def _is_error(line: str) -> bool:
+    return '"level": "error"' in line or "Traceback (most recent call last)" in line
 
 
 if __name__ == "__main__":
