@@ -25,6 +25,8 @@ BOOT_SECONDS_MAX: Final = 60
 COMMAND_SECONDS_MAX: Final = 300
 GUEST_ADDRESS: Final = "10.99.0.2"
 OUTSIDE_ADDRESS: Final = "10.99.0.1"
+_OWN_USERS: Final = ("--private-users=pick", "--private-users-ownership=auto")
+_USER_NAMESPACES: Final = "/proc/sys/user/max_user_namespaces"
 _NEEDED: Final = ("systemd-nspawn", "mmdebstrap", "nsenter", "unshare", "ip")
 
 
@@ -79,12 +81,18 @@ class Guest:
         *,
         options: Sequence[str] = (),
         packages: Sequence[str] = PACKAGES,
+        user_namespaces: bool = True,
     ) -> None:
-        """`options` go to systemd-nspawn, like `--tmpfs=/tmp:mode=1777,noexec`."""
+        """`options` go to systemd-nspawn, like `--tmpfs=/tmp:mode=1777,noexec`.
+
+        Without `user_namespaces` the guest is one itself, in which no further ones can be made: the
+        kernel has that limit for each of them, so our own machine stays as it is.
+        """
         self.name = name
         self.root = folder / "root"
         self.console = folder / "console.log"
-        self._options = tuple(options)
+        self._options = (*options, *(() if user_namespaces else _OWN_USERS))
+        self._user_namespaces = user_namespaces
         self._nspawn: subprocess.Popen[bytes] | None = None
         self.leader = 0
         base = debian_root(packages)
@@ -128,6 +136,8 @@ class Guest:
                 env={**os.environ, "GROUPS_OF_GUEST": " ".join(map(str, self._groups()))},
             )
         self.leader = self._find_leader(started + BOOT_SECONDS_MAX)
+        if not self._user_namespaces:
+            self._forbid_user_namespaces()
         self._wait_booted(started + BOOT_SECONDS_MAX)
         self._plug_in()
         return monotonic() - started
@@ -268,6 +278,13 @@ class Guest:
         subprocess.run([*self.enter("--net"), *route], check=True)
         self.inside("/etc/resolv.conf").write_text(f"nameserver {OUTSIDE_ADDRESS}\n")
 
+    def _forbid_user_namespaces(self) -> None:
+        # Through our own /proc, because that of the guest cannot be written; whose limit it is
+        # depends on who writes.
+        subprocess.run(
+            [*self.enter("--user"), "sh", "-c", f"echo 0 >{_USER_NAMESPACES}"], check=True
+        )
+
     # --- boot, seen from outside
 
     def _find_leader(self, deadline: float) -> int:
@@ -311,10 +328,15 @@ def _descendants(pid: int) -> Generator[int]:
 
 @contextmanager
 def guest_machine(
-    folder: Path, name: str, *, options: Sequence[str] = (), packages: Sequence[str] = PACKAGES
+    folder: Path,
+    name: str,
+    *,
+    options: Sequence[str] = (),
+    packages: Sequence[str] = PACKAGES,
+    user_namespaces: bool = True,
 ) -> Generator[Guest]:
     """A booted guest for the length of a block."""
-    guest = Guest(folder, name, options=options, packages=packages)
+    guest = Guest(folder, name, options=options, packages=packages, user_namespaces=user_namespaces)
     try:
         guest.boot()
         yield guest
