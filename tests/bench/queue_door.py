@@ -25,7 +25,12 @@ from nats.aio.client import Client
 
 PROXY: Final = "/usr/lib/systemd/systemd-socket-proxyd"
 STOCK: Final = Path(sys.prefix, "bin", "nats-server")
-HAND_OVER: Final = 'exec 3<&"$DOOR"; LISTEN_PID=$$ LISTEN_FDS=1 exec "$@"'
+HAND_OVER: Final = """
+import os, sys
+os.dup2(int(sys.argv[1]), 3)
+os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS="1")
+os.execv(sys.argv[2], sys.argv[2:])
+"""
 AT_ONCE: Final = 16
 SIZES: Final = ((1 << 10, 400), (64 << 10, 200), (1 << 20, 60))
 
@@ -38,8 +43,7 @@ def free_port() -> int:
 def holding(door: socket.socket, *argv: str) -> subprocess.Popen[bytes]:
     """A program that inherits the listening socket, as from systemd."""
     return subprocess.Popen(
-        ["sh", "-c", HAND_OVER, "sh", *argv],
-        env={**os.environ, "DOOR": str(door.fileno())},
+        [sys.executable, "-c", HAND_OVER, str(door.fileno()), *argv],
         pass_fds=(door.fileno(),),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
