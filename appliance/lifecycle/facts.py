@@ -22,10 +22,6 @@ from appliance.base.clock import Clock
 from appliance.lifecycle.layout import USERS, Layout
 from appliance.topology import owner_of
 
-_PROXY_PLACES: Final = (
-    Path("/usr/lib/systemd/systemd-socket-proxyd"),
-    Path("/lib/systemd/systemd-socket-proxyd"),
-)
 _TOOL_FOLDERS: Final = (
     "/usr/local/sbin",
     "/usr/local/bin",
@@ -106,7 +102,6 @@ class HostFacts(msgspec.Struct, frozen=True, kw_only=True):
     systemd: int
     """The version of systemd; 0 when there is none."""
     systemd_runs: bool
-    socket_proxy: Path | None
     missing_tools: tuple[str, ...]
     prefix: FileSystemFacts
     data: FileSystemFacts
@@ -147,7 +142,6 @@ def gather_facts(layout: Layout, ports: tuple[WantedPort, ...], *, clock: Clock)
         clock_synchronized=_clock_synchronized(),
         systemd=_systemd_version(),
         systemd_runs=Path("/run/systemd/system").is_dir(),
-        socket_proxy=next((path for path in _PROXY_PLACES if path.exists()), None),
         missing_tools=tuple(tool for tool in _TOOLS if find_tool(tool) is None),
         prefix=look_at_file_system(layout.prefix),
         data=look_at_file_system(layout.data_dir),

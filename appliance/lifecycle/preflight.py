@@ -163,12 +163,6 @@ def _judge_service_manager(facts: HostFacts, wanted: Requirements) -> Iterator[P
         yield _fatal(
             "systemd", f"systemd {facts.systemd} is too old, {SYSTEMD_MIN} is needed", without
         )
-    if facts.systemd_runs and facts.socket_proxy is None:
-        yield _fatal(
-            "systemd-socket-proxyd",
-            "systemd-socket-proxyd is missing",
-            "install it from the distribution's medium (package systemd or systemd-container)",
-        )
     tools = [tool for tool in facts.missing_tools if tool != "systemctl" or facts.systemd_runs]
     if tools:
         yield _fatal(
