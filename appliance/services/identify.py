@@ -15,6 +15,8 @@ from appliance.domain.people.traits import Properties, without_address
 from appliance.storage.streams.people import IDENTIFY_SUBJECT
 from appliance.storage.streams.publish import PROJECT_HEADER, Publisher
 
+EXTERNAL_ID_BYTES_MAX: Final = 2048
+"""An entry of PostgreSQL's index must fit into a third of a page."""
 ADDRESSES_STRIPPED: Final = "profiles.identify_ip_stripped_total"
 
 
@@ -73,7 +75,7 @@ class IdentifyService:
 
 
 def _require_storable(call: Identification) -> None:
-    """No store takes U+0000 in an id; found out here, not by a dead letter."""
+    """What no store takes is found out here, not by a dead letter."""
     ids = {
         "external_id": call.external_id,
         "anonymous_id": call.anonymous_id,
@@ -82,6 +84,9 @@ def _require_storable(call: Identification) -> None:
     for field, value in ids.items():
         if "\0" in value:
             raise _refusal(Violation(field=field, description="holds U+0000"))
+    if len(call.external_id.encode()) > EXTERNAL_ID_BYTES_MAX:
+        what = f"has at most {EXTERNAL_ID_BYTES_MAX} bytes"
+        raise _refusal(Violation(field="external_id", description=what))
 
 
 def _refusal(violation: Violation) -> InvalidInputError:

@@ -90,6 +90,7 @@ async def test_a_visitor_gets_a_name(world: PeopleWorld, form: str) -> None:
     ("request_body", "field"),
     [
         ({"externalId": "a\0b"}, "external_id"),
+        ({"externalId": "ä" * 1025}, "external_id"),
         ({"externalId": "a", "anonymousId": "anon-\0"}, "anonymous_id"),
         ({"externalId": "a", "deviceId": "\0"}, "device_id"),
         ({"externalId": "a", "traits": {"big": "x" * (9 << 20)}}, "traits"),
