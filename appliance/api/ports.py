@@ -18,6 +18,7 @@ from appliance.services.activity import ActivityService
 from appliance.services.compat import CompatService
 from appliance.services.control import ControlPlane
 from appliance.services.dashboards.desk import DashboardDesk
+from appliance.services.discovery import DiscoveryService
 from appliance.services.people import PeopleService
 
 
@@ -146,6 +147,9 @@ class Services(Protocol):
 
     @property
     def activity(self) -> ActivityService: ...
+
+    @property
+    def discovery(self) -> DiscoveryService: ...
 
     @property
     def control(self) -> ControlPlane: ...

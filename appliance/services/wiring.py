@@ -25,6 +25,7 @@ from appliance.services.control import ControlPlane
 from appliance.services.cookieless import CookielessIdentities
 from appliance.services.dashboards.desk import DashboardDesk
 from appliance.services.deadletters import DeadLettersService
+from appliance.services.discovery import DiscoveryService
 from appliance.services.geo import GeoService
 from appliance.services.identify import IdentifyService
 from appliance.services.ingest import IngestService
@@ -42,6 +43,7 @@ from appliance.services.subscriptions import SubscriptionsService
 from appliance.services.tokens import ephemeral_key
 from appliance.storage.clickhouse.activity_read import ActivityReader
 from appliance.storage.clickhouse.client import ClickHouse
+from appliance.storage.clickhouse.discovery import DiscoveryReader
 from appliance.storage.clickhouse.insights.run import ClickHouseInsights
 from appliance.storage.clickhouse.people_read import PeopleReader
 from appliance.storage.postgres.pool import Postgres
@@ -96,6 +98,7 @@ class Services:
         people = PeopleReader(self._clickhouse)
         self.people = PeopleService(people)
         self.activity = ActivityService(ActivityReader(self._clickhouse), people, chosen)
+        self.discovery = DiscoveryService(DiscoveryReader(self._clickhouse), chosen)
         self.stores = stores = Stores(
             postgres=self._postgres,
             clickhouse=self._clickhouse,

@@ -22,6 +22,7 @@ _USAGE: Final = "dashboard.usage.v1.UsageService"
 _BOARDS: Final = "dashboard.dashboards.v1.DashboardsService"
 _SHARED_BOARDS: Final = "public.dashboards.v1.SharedDashboardsService"
 _NO_BOARD: Final = "not_found/DASHBOARD_NOT_FOUND"
+_INSIGHTS: Final = "shared.insights.v1.InsightsService"
 _ACTIVITY: Final = "shared.activity.v1.ActivityService"
 _PROFILES: Final = "shared.profiles.v1.ProfilesService"
 
@@ -141,6 +142,10 @@ _OWN: Final[dict[str, tuple[str, ...]]] = {
     f"{_ACTIVITY}/GetActivityFeed": _SEARCH,
     f"{_ACTIVITY}/GetEventExplorer": _SEARCH,
     f"{_ACTIVITY}/GetActivityHeatmap": (),
+    f"{_ACTIVITY}/GetFilterSchema": (),
+    f"{_ACTIVITY}/GetPropertyValues": (),
+    f"{_INSIGHTS}/GetFilterSchema": (),
+    f"{_INSIGHTS}/GetPropertyValues": (),
     f"{_ACTIVITY}/GetProfileStats": (),
     f"{_PROFILES}/Get": ("not_found/PROFILE_NOT_FOUND",),
     f"{_PROFILES}/GetByExternalId": ("not_found/PROFILE_NOT_FOUND",),

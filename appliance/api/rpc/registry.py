@@ -134,13 +134,13 @@ def mounted_services(services: Services, body_bytes_max: int) -> tuple[MountedSe
         ),
         mount(
             Boundary.SHARED,
-            InsightAnswers(services.insights),
+            InsightAnswers(services.insights, services.discovery),
             insights_connect.InsightsServiceASGIApplication,
             messages,
         ),
         mount(
             Boundary.SHARED,
-            Activity(services.activity),
+            Activity(services.activity, services.discovery),
             activity_connect.ActivityServiceASGIApplication,
             messages,
         ),

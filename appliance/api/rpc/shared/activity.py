@@ -6,6 +6,10 @@ Invariant: handlers translate messages only; the project is that of the credenti
 from connectrpc.request import RequestContext
 
 from appliance.api.call import current_call
+from appliance.gen.common.v1.filter_schema_pb import (
+    GetFilterSchemaRequest,
+    GetFilterSchemaResponse,
+)
 from appliance.gen.shared.activity.v1.activity_connect import ActivityService
 from appliance.gen.shared.activity.v1.activity_pb import (
     GetActivityFeedRequest,
@@ -16,15 +20,19 @@ from appliance.gen.shared.activity.v1.activity_pb import (
     GetEventExplorerResponse,
     GetProfileStatsRequest,
     GetProfileStatsResponse,
+    GetPropertyValuesRequest,
+    GetPropertyValuesResponse,
 )
 from appliance.services.activity import ActivityService as Events
+from appliance.services.discovery import DiscoveryService
 
 
 class Activity(ActivityService):
     """What persons did, event by event."""
 
-    def __init__(self, events: Events) -> None:
+    def __init__(self, events: Events, discovery: DiscoveryService) -> None:
         self._events = events
+        self._discovery = discovery
 
     async def get_activity_feed(
         self,
@@ -57,3 +65,25 @@ class Activity(ActivityService):
         /,
     ) -> GetProfileStatsResponse:
         return await self._events.stats(current_call.get().caller.project_id, request)
+
+    async def get_filter_schema(
+        self,
+        request: GetFilterSchemaRequest,
+        ctx: RequestContext[GetFilterSchemaRequest, GetFilterSchemaResponse],  # noqa: ARG002 the shape of the library
+        /,
+    ) -> GetFilterSchemaResponse:
+        return await self._discovery.filter_schema(current_call.get().caller.project_id, request)
+
+    async def get_property_values(
+        self,
+        request: GetPropertyValuesRequest,
+        ctx: RequestContext[GetPropertyValuesRequest, GetPropertyValuesResponse],  # noqa: ARG002 the shape of the library
+        /,
+    ) -> GetPropertyValuesResponse:
+        found = await self._discovery.property_values(
+            current_call.get().caller.project_id,
+            request.property_key,
+            request.source,
+            request.event_kind,
+        )
+        return GetPropertyValuesResponse(values=list(found))
