@@ -24,12 +24,14 @@ from appliance.domain.ingest.validate import check_batch
 from appliance.services.allowances import Allowances
 from appliance.services.cookieless import IDENTITY_UNAVAILABLE, CookielessIdentities
 from appliance.services.places import Places
+from appliance.services.queue_room import QueueRoom
+from appliance.storage.streams.errors import QUEUE_FULL
 from appliance.storage.streams.publish import EVENTS_SUBJECT, PROJECT_HEADER, Publisher
 
 _MINUTE_MS: Final = 60_000
 _DROPPED: Final = "events.cookieless_dropped_total"
 _SOURCES: Final = "events.cookieless_identity_source_total"
-_REFUSALS: Final = frozenset({"RATE_LIMITED", "QUOTA_EXCEEDED", "QUEUE_FULL"})
+_REFUSALS: Final = frozenset({"RATE_LIMITED", "QUOTA_EXCEEDED", QUEUE_FULL})
 """Reasons of refusals that are counted here; that of the disk is counted in `room.py`."""
 
 
@@ -56,11 +58,14 @@ class IngestService:
         publisher: Publisher,
         identities: CookielessIdentities,
         places: Places,
-        allowances: Allowances,
+        *,
         clock: Clock,
+        allowances: Allowances,
+        room: QueueRoom,
     ) -> None:
         self._publisher = publisher
         self._allowances = allowances
+        self._room = room
         self._identities = identities
         self._places = places
         self._clock = clock
@@ -73,7 +78,7 @@ class IngestService:
         limit.
         """
         try:
-            self._publisher.require_room()
+            self._require_room()
             self._allowances.require(principal.project_id)
         except ApplianceError as error:
             self._count_refusal(error)
@@ -89,7 +94,7 @@ class IngestService:
         if not checked:
             return Receipt(accepted=0)
         try:
-            self._publisher.require_room()
+            self._require_room()
             self._allowances.charge(principal.project_id, len(checked))
         except ApplianceError as error:
             self._count_refusal(error)
@@ -107,6 +112,10 @@ class IngestService:
             dropped=sum(dropped.values()),
             dropped_by_reason=dropped,
         )
+
+    def _require_room(self) -> None:
+        self._publisher.require_room()
+        self._room.require()
 
     async def _resolve(
         self, project_id: str, checked: tuple[CheckedEvent, ...], facts: RequestFacts
@@ -141,6 +150,8 @@ class IngestService:
                     headers={PROJECT_HEADER: project_id},
                 )
             except ApplianceError as error:
+                if error.reason == QUEUE_FULL:  # the queue's own bound, met between two looks
+                    self._room.note_full()
                 self._count_refusal(error)
                 raise
             if fresh:

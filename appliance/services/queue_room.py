@@ -1,9 +1,10 @@
 """Whether the queue may take another event.
 
 Invariant: events are refused while the queue has room left for everything else: the record of the
-events worker, dead letters and mails. A full server would refuse those too, and then nothing that
-waits could be worked off. What waits grows only as far as half of the queue's disk, or as far as
-the operator says; a look at it costs no request anything (decision 0015 is about the disk itself).
+events worker, dead letters, persons, erasures and mails. A full server would refuse those too, and
+then nothing that waits could be worked off. What waits grows only as far as half of the queue's
+disk, or as far as the operator says; a look at it costs no request anything (decision 0015 is about
+the disk itself).
 """
 
 from math import inf
@@ -18,6 +19,7 @@ from appliance.base.tasks import Background
 from appliance.base.units import Bytes
 from appliance.config.model import Settings
 from appliance.storage.streams.connection import Streams
+from appliance.storage.streams.errors import QUEUE_FULL
 from appliance.storage.streams.publish import EVENTS_STREAM
 from appliance.storage.streams.queues import StreamSize, load_stream_size
 
@@ -117,7 +119,7 @@ class QueueRoom:
 
 def _queue_full() -> UnavailableError:
     return UnavailableError(
-        "QUEUE_FULL",
+        QUEUE_FULL,
         "too many events wait to be stored; send the same again later",
         hint="see `pug-appliance status` and the log of the events worker",
         retry_seconds=RETRY_SECONDS,

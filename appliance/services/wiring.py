@@ -80,18 +80,21 @@ class Services:
         self._queue_room = QueueRoom(self._streams, settings or Settings(), chosen)
         self._stages = Stages(self._streams, self._queue_room, chosen)
         self._allowances = Allowances(self._postgres, chosen)
-        publisher = Publisher(
-            self._streams,
-            require_room=self._require_room,
-            when_full=self._queue_room.note_full,
-        )
+        publisher = Publisher(self._streams, require_room=self._room.require)
         identities = CookielessIdentities(
             Bucket(self._streams, COOKIELESS_BUCKET), clock=chosen, randomness=SystemRandomness()
         )
         self.keys = KeyRing(self._postgres, self._streams, chosen)
         places_file = (settings or Settings()).folders.places_file
         self._places = Places(self._postgres, places_file, chosen)
-        self.ingest = IngestService(publisher, identities, self._places, self._allowances, chosen)
+        self.ingest = IngestService(
+            publisher,
+            identities,
+            self._places,
+            clock=chosen,
+            allowances=self._allowances,
+            room=self._queue_room,
+        )
         self.identify = IdentifyService(publisher, chosen)
         self.compat = CompatService(self.ingest, self.identify, chosen)
         self.insights = InsightsService(ClickHouseInsights(self._clickhouse), chosen)
@@ -137,10 +140,6 @@ class Services:
         """Return when what runs beside requests at this moment has ended."""
         await self._queue_room.settle()
         await self._allowances.settle()
-
-    def _require_room(self) -> None:
-        self._room.require()
-        self._queue_room.require()
 
     async def figures(self) -> tuple[Family, ...]:
         """The numbers of the queue and of the workers; what cannot be had in time is missing."""

@@ -12,7 +12,7 @@ from nats.js.api import Header
 
 from appliance.base.errors import UnavailableError
 from appliance.storage.streams.connection import REQUEST_SECONDS_MAX, Streams
-from appliance.storage.streams.errors import QUEUE_FULL, stream_errors, unavailable
+from appliance.storage.streams.errors import stream_errors, unavailable
 
 IN_FLIGHT_MAX: Final = 256
 WAIT_SECONDS_MAX: Final = 5.0
@@ -30,20 +30,12 @@ KEYS_REVOKED_SUBJECT: Final = "pug.keys.revoked"
 class Publisher:
     """Publishes to JetStream, a bounded number of messages at once.
 
-    `require_room` raises UnavailableError when nothing more may be stored; `when_full` is told
-    when the server itself has refused a message for lack of room.
+    `require_room` raises UnavailableError when nothing more may be stored.
     """
 
-    def __init__(
-        self,
-        streams: Streams,
-        *,
-        require_room: Callable[[], None] | None = None,
-        when_full: Callable[[], None] | None = None,
-    ) -> None:
+    def __init__(self, streams: Streams, *, require_room: Callable[[], None] | None = None) -> None:
         self._streams = streams
         self._require_room = require_room
-        self._when_full = when_full
         self._slots = asyncio.Semaphore(IN_FLIGHT_MAX)
 
     def require_room(self) -> None:
@@ -79,10 +71,6 @@ class Publisher:
                         subject, payload, timeout=REQUEST_SECONDS_MAX, headers=complete
                     )
                 )
-        except UnavailableError as error:
-            if error.reason == QUEUE_FULL and self._when_full is not None:
-                self._when_full()
-            raise
         finally:
             self._slots.release()
         return not answer.duplicate

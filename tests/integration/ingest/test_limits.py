@@ -25,6 +25,7 @@ from tests.support.rpc import BATCH_CREATE, details, event, refused
 pytestmark = [pytest.mark.anyio, pytest.mark.integration]
 
 QUEUE_BYTES = 4 << 20
+IDENTIFY = "/sdk.profiles.v1.ProfilesSDKService/Identify"
 
 
 class Sender:
@@ -44,6 +45,11 @@ class Sender:
             for n in range(number)
         ]
         return await self._client.post(BATCH_CREATE, headers=self._headers, json={"events": events})
+
+    async def identify(self) -> httpx.Response:
+        """What no SDK sends again when it was refused."""
+        content = {"externalId": str(uuid4())}
+        return await self._client.post(IDENTIFY, headers=self._headers, json=content)
 
     async def limit(self, *, per_second: int | None = None, per_month: int | None = None) -> None:
         """Set limits the way the command does, and let the API learn of them by itself."""
@@ -166,6 +172,7 @@ async def test_a_full_queue(sender: Sender):
     told = details(refused(refusal, 503, "unavailable"))
     assert told["google.rpc.ErrorInfo"]["reason"] == "QUEUE_FULL"
     assert refusal.headers["retry-after"] == "5"
+    assert (await sender.identify()).status_code == 200, "persons have room of their own"
     stored = {one.stream: one for one in await load_stored(services.stores.streams)}
     assert stored[EVENTS_STREAM].messages == accepted, "what was acknowledged is there"
     assert stored[EVENTS_STREAM].bytes <= QUEUE_BYTES
