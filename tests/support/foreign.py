@@ -41,6 +41,7 @@ BROWSER_CLIENTS: Final = (
     "posthog-js",
     "posthog-js-1.200",
 )
+COOKIELESS_CLIENT: Final = "posthog-js-cookieless"
 _ASKED_AND_TOLD: Final = ("content-length", "transfer-encoding", "connection", "host")
 
 
@@ -88,9 +89,10 @@ def run_client(name: str, host: str, key: str) -> dict[str, Any]:
         _run(arguments, FOLDER, {"PYTHONPATH": str(packages), "PATH": "/usr/bin:/bin"})
         return {}
     folder = installed_node()
-    program = "browser.mjs" if name in BROWSER_CLIENTS else "server.mjs"
+    browser = name in {*BROWSER_CLIENTS, COOKIELESS_CLIENT}
+    program = "browser.mjs" if browser else "server.mjs"
     told = _run(["node", program, name, host, key], folder, None)
-    return json.loads(told) if program == "browser.mjs" else {}
+    return json.loads(told) if browser else {}
 
 
 def run_program(program: str, *arguments: str) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from appliance.config.model import Settings
 from appliance.storage.clickhouse.client import ClickHouse
 from tests.support.foreign import (
     BROWSER_CLIENTS,
+    COOKIELESS_CLIENT,
     NODE_CLIENTS,
     PYTHON_PACKAGES,
     forgetful,
@@ -49,7 +50,13 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Generator[Stack]:
 
 
 def rows(stack: Stack, name: str, visitor: str = "") -> list[Row]:
-    """What the event store has of one client's people, oldest first; every copy counts."""
+    """What the event store has of one client's people."""
+    ids = [f"user-{name}", f"anon-visitor-{name}", f"anon-{visitor}"]
+    return stored(stack, "distinct_id IN ({what:Array(String)})", ids)
+
+
+def stored(stack: Stack, condition: str, what: object) -> list[Row]:
+    """Rows of the event store, oldest first; every copy counts."""
 
     async def ask() -> list[Row]:
         store = ClickHouse(resolve_endpoints(Settings(data_dir=stack.data_dir)).clickhouse)
@@ -70,8 +77,8 @@ def rows(stack: Stack, name: str, visitor: str = "") -> list[Row]:
             found = await store.rows(
                 "SELECT kind, distinct_id, toString(session_id), toString(event_id), platform,"
                 " url, browser, os, page_title, utm_source, custom_properties"
-                " FROM events WHERE distinct_id IN ({ids:Array(String)}) ORDER BY occur_time",
-                {"ids": [f"user-{name}", f"anon-visitor-{name}", f"anon-{visitor}"]},
+                f" FROM events WHERE {condition} ORDER BY occur_time",
+                {"what": what},
             )
             return [dict(zip(columns, row, strict=True)) for row in found]
         finally:
@@ -180,6 +187,16 @@ def test_in_browsers(stack: Stack, name: str):
         assert len({row["session_id"] for each in kinds.values() for row in each}) == 1
     known = person(stack, name, events=len(wanted))
     assert known["properties"]["name"] == "Mops"
+
+
+def test_without_cookies(stack: Stack):
+    """A browser that keeps nothing is told apart by the server, for a day."""
+    with forgetful(stack.connection.url) as network:
+        told = run_client(COOKIELESS_CLIENT, network.url, stack.connection.public_key)
+    assert told["visitor"] == "$posthog_cookieless"
+    stack.trend_reaches("cookieless_kind", 1)
+    (event,) = stored(stack, "kind = {what:String}", "cookieless_kind")
+    assert event["distinct_id"].startswith("cookieless-")
 
 
 @pytest.mark.parametrize("name", ["segment-python", "posthog-python-3", "rudder-python"])

@@ -24,6 +24,17 @@ const programs = {
     await page.evaluate(() => window.running.capture('while_leaving'))
     return visitor
   },
+  // A site that asks for no consent: nothing is kept in the browser.
+  cookieless: async (page) => {
+    await page.evaluate(async ([host, key]) => {
+      const client = window.clients.posthog
+      window.running = client
+      await new Promise((loaded) => client.init(key, { api_host: host, cookieless_mode: 'always', opt_out_useragent_filter: true, loaded }))
+      client.capture('cookieless_kind', { plan: 'spro' })
+    }, [host, key])
+    await page.waitForTimeout(4500)
+    return await page.evaluate(() => window.running.get_distinct_id())
+  },
   segment: async (page, strategy) => {
     const visitor = await page.evaluate(async ([host, key, strategy]) => {
       const client = new window.clients.AnalyticsBrowser()
@@ -66,6 +77,7 @@ const programs = {
 const chosen = {
   'posthog-js': (page) => programs.posthog(page, 'posthog'),
   'posthog-js-1.200': (page) => programs.posthog(page, 'posthogThen'),
+  'posthog-js-cookieless': (page) => programs.cookieless(page),
   'segment-next': (page) => programs.segment(page, 'standard'),
   'segment-next-batching': (page) => programs.segment(page, 'batching'),
   'rudder-js': (page) => programs.rudder(page, false),
