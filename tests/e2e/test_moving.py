@@ -73,9 +73,10 @@ def export(stack: Stack, project: str, path: Path, *words: str) -> bytes:
     return path.read_bytes()
 
 
-def kill_import_at(stack: Stack, file: Path, records: int) -> None:
+def kill_import_at(stack: Stack, file: Path, records: int, *, project: str = "") -> None:
     """Start the command and `kill -9` it when so many records are done."""
-    words = ("import", "events", str(file), "--project", stack.connection.project_id)
+    chosen = project or stack.connection.project_id
+    words = ("import", "events", str(file), "--project", chosen)
     process = subprocess.Popen(
         [sys.executable, "-m", "appliance", *words, "--data-dir", str(stack.data_dir)],
         stdout=subprocess.DEVNULL,
@@ -171,6 +172,46 @@ def test_what_is_exported_comes_back_the_same(stack: Stack, tmp_path: Path) -> N
     assert [json.loads(one)["distinct_id"] for one in some.splitlines()] == ["user-5"]
 
 
+@pytest.mark.parametrize("form", ["csv", "parquet"])
+def test_a_table_goes_on_where_it_was_killed(stack: Stack, tmp_path: Path, form: str) -> None:
+    """No row is passed over and none is told twice: both sides export the same bytes."""
+    project = new_project(stack, f"{form}-origin")
+    lines = [line(number, "row", note="a\nb") for number in range(20_000)]
+    run_import(stack, write(tmp_path / "rows.jsonl", lines), "--project", project)
+    table = tmp_path / f"rows.{form}"
+    export(stack, project, table)
+    other = new_project(stack, f"{form}-other")
+    kill_import_at(stack, table, 4000, project=other)
+    report = run_import(stack, table, "--project", other)
+    assert report["resumed_at"] >= 4000  # type: ignore[operator]
+    assert report["records"] == report["events"] == len(lines)
+    wanted = export(stack, project, tmp_path / "wanted.jsonl")
+    assert len(wanted.splitlines()) == len(lines)
+    assert export(stack, other, tmp_path / "other.jsonl") == wanted
+
+
+def test_what_is_wrong_is_said_and_nothing_is_left(stack: Stack, tmp_path: Path) -> None:
+    """An unknown project, a missing file, a file of something else, a folder that is none."""
+    file = write(tmp_path / "events.jsonl", [{"no": "event"}] * 1500)
+    words = ("import", "events", str(file), "--project")
+    project = stack.connection.project_id
+    for wrong, status, reason in (
+        ((*words, "nobody"), 1, "PROJECT_NOT_FOUND"),
+        ((*words, project), 2, "NOTHING_FITS"),
+        (("import", "events", str(tmp_path / "x.csv"), "--project", project), 1, "FILE_MISSING"),
+        (("export", "events", "nobody", "--to", str(tmp_path / "x.csv")), 1, "PROJECT_NOT_FOUND"),
+        (
+            ("export", "events", project, "--to", str(tmp_path / "y" / "x.csv")),
+            3,
+            "PATH_UNWRITABLE",
+        ),
+    ):
+        told = pug(*wrong, "--json", data_dir=stack.data_dir)
+        assert told.returncode == status, told.stderr
+        assert json.loads(told.stderr.splitlines()[-1])["error"]["reason"] == reason
+    assert [path.name for path in tmp_path.iterdir()] == ["events.jsonl"]
+
+
 def test_refused_lines_are_reported_and_the_rest_goes_in(stack: Stack, tmp_path: Path) -> None:
     """Each bad line is in the report with its number, its reason and its text."""
     lines = [json.dumps(line(number, "partly")) for number in range(10)]
@@ -214,3 +255,14 @@ def test_exports_of_other_systems(stack: Stack, tmp_path: Path) -> None:
     report = run_import(stack, segment, "--from", "segment")
     assert (report["events"], report["people"], report["refused"]) == (1, 1, 0)
     stack.trend_reaches("purchase", 1)
+
+    def person() -> Json | None:
+        answer = stack.client.post(
+            "/shared.profiles.v1.ProfilesService/GetByExternalId",
+            json={"externalId": "ann"},
+            headers={"x-api-key": stack.connection.private_key},
+        )
+        found: Json = answer.json() if answer.status_code == 200 else {}
+        return found if "pro" in json.dumps(found) else None
+
+    until(person, what="the person", seconds=60)
