@@ -67,5 +67,11 @@ class Reports:
         if known is not None and known[1].pid != report.pid and now - known[0] < STALE_SECONDS:
             return  # of two of a name, as while one stands by, the first is shown
         if known is None and len(self._heard) >= PROCESSES_MAX:
-            return
+            self._heard = {
+                name: told
+                for name, told in self._heard.items()
+                if now - told[0] < FORGOTTEN_SECONDS
+            }
+            if len(self._heard) >= PROCESSES_MAX:
+                return
         self._heard[report.process] = (now, report)
