@@ -3,7 +3,8 @@
 Invariant: what headers say about a caller counts only when the peer is a trusted proxy: of
 `X-Forwarded-For` the last hop that is not one, so that nobody can choose the address that limits,
 the audit log, places and cookieless identity see; and what a content network says only where the
-operator has one (`network.cdn_headers`). What is not believed never reaches the ingest chain.
+operator has one (`network.cdn_headers`). What is not believed never reaches the ingest chain: see
+decision 0027.
 """
 
 from collections.abc import Iterable, Mapping

@@ -4,7 +4,7 @@ Invariant: an address goes in and a place comes out; no address is kept, logged 
 [ingestion 5]. Asking never waits for a store, except for the very first reading, and that for a
 second at most: what is known is used while a newer table is read beside, and a store that does not
 answer leaves it as it is. A change is effective within `LOOK_SECONDS` plus one reading, in every
-process that takes events.
+process that takes events (decision 0027).
 """
 
 import asyncio

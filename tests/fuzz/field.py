@@ -13,7 +13,7 @@ import struct
 from base64 import b64decode
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from time import perf_counter
 from typing import Any, Final
 
@@ -24,6 +24,7 @@ from appliance.config.model import Settings
 from appliance.domain.ingest.cookieless import day_of, is_open_day
 from appliance.domain.ingest.event import decode_batch
 from appliance.gen.sdk.events.v1.events_pb import BatchCreateResponse
+from appliance.services.projects import OPERATOR
 from appliance.services.wiring import build_services
 from appliance.storage.migrate import migrate_postgres
 from tests.fuzz.inputs import JSON, WEB, WEB_TEXT, Input
@@ -39,6 +40,11 @@ _WORST_WEB_CODES: Final = frozenset({"2", "13", "15"})
 _WORST_CODES: Final = frozenset({"unknown", "internal", "data_loss"})
 
 Identity = tuple[str, str]
+
+_NETWORKS: Final = b"""network,site,country,city,latitude,longitude
+127.0.0.0/8,Here,AT,Graz,47.0707,15.4395
+198.51.100.0/24,There,NP,Kathmandu,27.7172,85.324
+"""
 
 _STORED: Final = """
 SELECT lower(toString(event_id)), kind FROM events WHERE project_id = {project:String} GROUP BY 1, 2
@@ -215,11 +221,13 @@ async def open_field(engines: Settings) -> AsyncGenerator[tuple[Field, str, Stag
     endpoints = resolve_endpoints(engines)
     await migrate_postgres(endpoints.postgres, lambda _name: None)
     services = build_services(engines, name="test-fuzz")
-    try:
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(services.close)
         project = await services.projects.create_project(f"fuzz {perf_counter()}")
-    finally:
-        await services.close()
-    async with open_stage(engines) as stage, stage.working():
+        await services.geo.import_networks(_NETWORKS, actor=OPERATOR)
+        stack.push_async_callback(services.geo.import_networks, b"network\n", actor=OPERATOR)
+        stage = await stack.enter_async_context(open_stage(engines))
+        await stack.enter_async_context(stage.working())
         with api_process("--stores", str(engines.data_dir)) as (port, process):
             field = Field(port, project.public_key.key.reveal())
             try:
