@@ -10,7 +10,7 @@ from typing import Final, assert_never
 from msgspec import Struct
 
 from appliance.base.errors import InvalidInputError, UnservedError
-from appliance.domain.insights.dimensions import EventProperty, resolve_property
+from appliance.domain.insights.breakdown import BreakdownPlan, plan_breakdown
 from appliance.domain.insights.filters import (
     FILTERS_MAX,
     AnyOf,
@@ -21,6 +21,12 @@ from appliance.domain.insights.filters import (
 from appliance.domain.insights.measures import Measure, plan_measure
 from appliance.domain.insights.ranking import RankingPlan, plan_ranking
 from appliance.domain.insights.route import Source, choose_source
+from appliance.domain.insights.sessions import (
+    SessionNumberPlan,
+    SessionTrendsPlan,
+    plan_session_number,
+    plan_session_trends,
+)
 from appliance.domain.insights.spec import (
     EventQuery,
     Funnel,
@@ -48,14 +54,6 @@ class SeriesPlan(Struct, frozen=True, kw_only=True):
     measure: Measure
 
 
-class BreakdownPlan(Struct, frozen=True, kw_only=True):
-    """What to split by: keys as asked, where their values are, how many tuples are kept."""
-
-    keys: tuple[str, ...] = ()
-    properties: tuple[EventProperty, ...] = ()
-    limit: int
-
-
 class TrendsPlan(Struct, frozen=True, kw_only=True, tag=True):
     """`has_shared_grid`: every series gets a point in every cell that any of them has."""
 
@@ -80,7 +78,7 @@ class SegmentationPlan(Struct, frozen=True, kw_only=True, tag=True):
     measure: Measure
 
 
-InsightPlan = TrendsPlan | SegmentationPlan | RankingPlan
+InsightPlan = TrendsPlan | SegmentationPlan | SessionTrendsPlan | SessionNumberPlan | RankingPlan
 
 
 def plan_insight(spec: InsightSpec, *, project_id: str, now_ms: int) -> InsightPlan:
@@ -99,7 +97,11 @@ def plan_insight(spec: InsightSpec, *, project_id: str, now_ms: int) -> InsightP
             return _plan_segmentation(spec, segmentation, project_id, source)
         case TopK() as ranking:
             return plan_ranking(spec, ranking, project_id=project_id, source=source)
-        case SessionTrends() | SessionNumber() | Funnel() | Retention() | UserFlow():
+        case SessionTrends() as sessions:
+            return plan_session_trends(spec, sessions, project_id=project_id, source=source)
+        case SessionNumber() as number:
+            return plan_session_number(spec, number, project_id=project_id, source=source)
+        case Funnel() | Retention() | UserFlow():
             raise UnservedError(
                 "INSIGHT_TYPE_UNSERVED",
                 f"insights of the type {type(spec.question).__name__} are not served yet",
@@ -110,7 +112,6 @@ def plan_insight(spec: InsightSpec, *, project_id: str, now_ms: int) -> InsightP
 
 def _plan_trends(spec: InsightSpec, trends: Trends, project_id: str, source: Source) -> TrendsPlan:
     events = trends.events or (EventQuery(),)
-    keys = trends.breakdown.properties
     return TrendsPlan(
         project_id=project_id,
         source=source,
@@ -119,11 +120,7 @@ def _plan_trends(spec: InsightSpec, trends: Trends, project_id: str, source: Sou
         filters=plan_groups(spec.filters),
         series=tuple(_plan_series(spec, event) for event in events),
         has_shared_grid=len(events) > 1 and all(event.condition.kind for event in events),
-        breakdown=BreakdownPlan(
-            keys=keys,
-            properties=tuple(map(resolve_property, keys)),
-            limit=trends.breakdown.limit,
-        ),
+        breakdown=plan_breakdown(trends.breakdown),
     )
 
 

@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from appliance.domain.insights.plan import TrendsPlan
 from appliance.domain.insights.ranking import OTHERS, RankingAnswer
+from appliance.domain.insights.sessions import SessionTrendsPlan
 
 
 class TrendRow(Struct, frozen=True, kw_only=True):
@@ -59,7 +60,7 @@ InsightAnswer = TrendsAnswer | SegmentationAnswer | RankingAnswer
 _SeriesKey = tuple[str, bool, tuple[str, ...]]
 
 
-def shape_trends(plan: TrendsPlan, rows: list[TrendRow]) -> TrendsAnswer:
+def shape_trends(plan: TrendsPlan | SessionTrendsPlan, rows: list[TrendRow]) -> TrendsAnswer:
     """The answer of a trend; rows may come in any order."""
     labels = dict(zip(plan.buckets.starts_ms, plan.buckets.labels_ms, strict=True))
     series: defaultdict[_SeriesKey, list[TrendRow]] = defaultdict(list)

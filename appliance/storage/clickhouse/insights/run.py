@@ -18,6 +18,7 @@ from appliance.domain.insights.ranking import (
     RankingAnswer,
     RankingPlan,
 )
+from appliance.domain.insights.sessions import SessionNumberPlan, SessionTrendsPlan
 from appliance.domain.insights.shape import (
     InsightAnswer,
     SegmentationAnswer,
@@ -32,6 +33,10 @@ from appliance.storage.clickhouse.insights.ranking import (
     compile_ranking,
 )
 from appliance.storage.clickhouse.insights.segmentation import compile_segmentation
+from appliance.storage.clickhouse.insights.sessions import (
+    compile_session_number,
+    compile_session_trends,
+)
 from appliance.storage.clickhouse.insights.trends import compile_trends
 
 _LOG: Final = structlog.stdlib.get_logger()
@@ -52,6 +57,12 @@ class ClickHouseInsights:
             case TrendsPlan():
                 rows = await ask(self._clickhouse, compile_trends(plan))
                 return shape_trends(plan, [_read_trend_row(row) for row in rows])
+            case SessionTrendsPlan():
+                rows = await ask(self._clickhouse, compile_session_trends(plan))
+                return shape_trends(plan, [_read_trend_row(row) for row in rows])
+            case SessionNumberPlan():
+                ((total,),) = await ask(self._clickhouse, compile_session_number(plan))
+                return SegmentationAnswer(total=msgspec.convert(total, float))
             case SegmentationPlan():
                 ((total,),) = await ask(self._clickhouse, compile_segmentation(plan))
                 return SegmentationAnswer(total=msgspec.convert(total, float))

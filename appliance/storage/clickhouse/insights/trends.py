@@ -2,8 +2,7 @@
 
 Invariant: one pass over the rows. They are grouped into cells (bucket and breakdown tuple, and kind
 where an event is asked without one); each cell holds one element per asked event, so the shared
-grid and its zeros [insights 3.3] need no join. Tuples are ranked per kind and the rest is merged
-in the server [insights 9.1]: an answer is never larger than what is sent.
+grid and its zeros [insights 3.3] need no join. Ranking stands in `cells.py`.
 
 The two sources differ in what a cell holds. Events: the finished value, and a rest is the plain
 sum of its series, also for people and averages, as the contract's vectors ask [insights 22.5].
@@ -21,13 +20,19 @@ from appliance.storage.clickhouse.fragment import (
     Fragment,
     Statement,
     fill,
-    finish,
     integer_value,
     integers_value,
     join,
     literal,
     numbered,
     text_value,
+)
+from appliance.storage.clickhouse.insights.cells import (
+    AMOUNTS,
+    Worth,
+    rank_cells,
+    split_columns,
+    split_groups,
 )
 from appliance.storage.clickhouse.insights.conditions import (
     WITH_CONSENT,
@@ -36,7 +41,6 @@ from appliance.storage.clickhouse.insights.conditions import (
     compile_window,
 )
 from appliance.storage.clickhouse.insights.measures import compile_measure
-from appliance.storage.clickhouse.insights.settings import INSIGHT
 
 _EVENT_CELLS: Final = """
 WITH <matches>
@@ -61,61 +65,6 @@ WHERE project_id = <project> AND dimension = <dimension>
 GROUP BY bucket<groups>
 """
 
-_FLAT: Final = """
-SELECT
-    cell.1 AS event,
-    cell.2 AS event_kind,
-    <tuple> AS split,
-    bucket,
-    cell.4 AS amount,
-    cell.5 AS people
-FROM (<cells>)
-ARRAY JOIN measured AS cell
-<only_matched>
-"""
-
-_PLAIN: Final = """
-SELECT event, event_kind, split, false AS is_rest, bucket, <worth> AS value
-FROM (<flat>)
-"""
-
-_RANKED: Final = r"""
-SELECT event, event_kind, shown, is_rest, bucket, <merged> AS value
-FROM
-(
-    SELECT
-        event_kind,
-        place > <limit> AS is_rest,
-        if(is_rest, emptyArrayString(), split) AS shown,
-        point.1 AS event,
-        point.2 AS bucket,
-        point.3 AS amount,
-        point.4 AS people
-    FROM
-    (
-        SELECT
-            event_kind,
-            split,
-            points,
-            row_number() OVER (
-                PARTITION BY event_kind ORDER BY total DESC, arrayStringConcat(split, '\0') ASC
-            ) AS place
-        FROM
-        (
-            SELECT
-                event_kind,
-                split,
-                groupArray((event, bucket, amount, people)) AS points,
-                sum(<worth>) AS total
-            FROM (<flat>)
-            GROUP BY event_kind, split
-        )
-    )
-    ARRAY JOIN points AS point
-)
-GROUP BY event, event_kind, shown, is_rest, bucket
-"""
-
 _BY_MEASURE: Final[LiteralString] = """multiIf(
     has(<totals>, event), toFloat64(<amount>),
     has(<uniques>, event), toFloat64(<people>),
@@ -125,29 +74,14 @@ _BY_MEASURE: Final[LiteralString] = """multiIf(
 def compile_trends(plan: TrendsPlan) -> Statement:
     """The statement whose rows are (event, kind, values, is_rest, bucket, value)."""
     is_rollup = plan.source is Source.EVENT_ROLLUP
-    flat = fill(
-        _FLAT,
-        tuple=_tuple(plan),
-        cells=_rollup_cells(plan) if is_rollup else _event_cells(plan),
-        only_matched=literal("" if plan.has_shared_grid else "WHERE cell.3 > 0"),
-    )
-    worth = literal("toFloat64(amount)")
-    merged = literal("toFloat64(sum(amount))")
+    cells = _rollup_cells(plan) if is_rollup else _event_cells(plan)
+    worth = AMOUNTS
     if is_rollup and _counts_people(plan):
-        worth = _by_measure(plan, "amount", "finalizeAggregation(people)")
-        merged = _by_measure(plan, "sum(amount)", "uniqMerge(people)")
-    if not plan.breakdown.properties:
-        return finish(fill(_PLAIN, worth=worth, flat=flat), INSIGHT)
-    return finish(
-        fill(
-            _RANKED,
-            merged=merged,
-            limit=integer_value(plan.breakdown.limit),
-            worth=worth,
-            flat=flat,
-        ),
-        INSIGHT,
-    )
+        worth = Worth(
+            single=_by_measure(plan, "amount", "finalizeAggregation(people)"),
+            merged=_by_measure(plan, "sum(amount)", "uniqMerge(people)"),
+        )
+    return rank_cells(cells, plan.breakdown, keeps_zeros=plan.has_shared_grid, worth=worth)
 
 
 def _event_cells(plan: TrendsPlan) -> Fragment:
@@ -248,30 +182,17 @@ def _any_match(plan: TrendsPlan) -> Fragment:
 
 def _splits(plan: TrendsPlan, texts: list[Fragment]) -> Fragment:
     """The grouped columns: one per breakdown property, and the kind where one is asked without."""
-    columns = [
-        fill("<text> AS <name>,", text=text, name=numbered("split_", index))
-        for index, text in enumerate(texts)
-    ]
+    columns = split_columns(texts)
     if _has_kindless(plan):
         columns.append(literal("kind AS row_kind,"))
     return join("\n    ", columns)
 
 
 def _groups(plan: TrendsPlan) -> Fragment:
-    names = [numbered(", split_", index) for index in range(len(plan.breakdown.properties))]
+    names = split_groups(len(plan.breakdown.properties))
     if _has_kindless(plan):
         names.append(literal(", row_kind"))
     return join("", names)
-
-
-def _tuple(plan: TrendsPlan) -> Fragment:
-    if not plan.breakdown.properties:
-        return literal("emptyArrayString()")
-    texts = (
-        fill("toString(<name>)", name=numbered("split_", index))
-        for index in range(len(plan.breakdown.properties))
-    )
-    return fill("[<texts>]", texts=join(", ", texts))
 
 
 def _by_measure(plan: TrendsPlan, amount: LiteralString, people: LiteralString) -> Fragment:
