@@ -7,11 +7,14 @@ people; nothing is cut or guessed. What clients of other systems send is read in
 
 import re
 from collections.abc import Mapping
+from math import isfinite
 from typing import Final, cast
 
 import msgspec
 
 from appliance.domain.ingest.event import (
+    INSTANT_MAX_MS,
+    INSTANT_MIN_MS,
     INT64_MAX,
     INT64_MIN,
     Instant,
@@ -59,10 +62,17 @@ def read_value(raw: object) -> PropertyValue | None:
         return cast("PropertyValue | None", raw)
     if kind is int:
         number = cast("int", raw)
-        return number if INT64_MIN <= number <= INT64_MAX else float(number)
+        return number if INT64_MIN <= number <= INT64_MAX else _as_fraction(number)
     if kind is dict:
         return _read_object(cast("dict[str, object]", raw))
     return msgspec.json.encode(raw).decode()
+
+
+def _as_fraction(number: int) -> float:
+    try:
+        return float(number)
+    except OverflowError as error:
+        raise Refused("a number has more than 308 digits") from error
 
 
 def _read_object(raw: dict[str, object]) -> PropertyValue | None:
@@ -119,6 +129,15 @@ def read_time(raw: object) -> int:
         if not _DIGITS.fullmatch(text):
             return _read_clock(text)
         raw = float(text) if "." in text else int(text)
+    milliseconds = _read_number(raw)
+    if milliseconds is None or not INSTANT_MIN_MS <= milliseconds <= INSTANT_MAX_MS:
+        raise Refused("the time is outside the years 1 to 9999")
+    return milliseconds
+
+
+def _read_number(raw: float) -> int | None:
+    if isinstance(raw, float) and not isfinite(raw):
+        return None
     size = abs(raw)
     for below, times, parts in _UNITS:
         if size < below:

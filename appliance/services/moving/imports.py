@@ -192,7 +192,7 @@ class ImportService:
             records = await asyncio.to_thread(source.read, BATCH_EVENTS_MAX)
             if not records:
                 break
-            parts.append(await asyncio.to_thread(_sort, order, records))
+            parts.append(await asyncio.to_thread(sort_records, order, records))
         return parts
 
     async def _send(self, order: ImportOrder, parts: Sequence[_Part]) -> None:
@@ -314,7 +314,7 @@ class ImportService:
             )
 
 
-def _sort(order: ImportOrder, records: Sequence[FileRecord]) -> _Part:
+def sort_records(order: ImportOrder, records: Sequence[FileRecord]) -> _Part:
     """What of these records is sent, and what is not and why."""
     part = _Part(records=len(records))
     events: list[Event] = []

@@ -57,7 +57,21 @@ def test_times(raw: object, wanted: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "raw", ["", "soon", "2026-13-01", "2026-03-04T25:00:00Z", True, None, [], "04.03.2026"]
+    "raw",
+    [
+        10**30,
+        1e300,
+        float("nan"),
+        10**400,
+        "",
+        "soon",
+        "2026-13-01",
+        "2026-03-04T25:00:00Z",
+        True,
+        None,
+        [],
+        "04.03.2026",
+    ],
 )
 def test_what_is_no_time_is_refused(raw: object) -> None:
     """Nothing is guessed."""
