@@ -3,7 +3,7 @@
 // The server itself is the one its authors publish, with all its flags and files. What is added: when
 // systemd hands over a socket (LISTEN_FDS), connections are taken from it and the server opens none of
 // its own, so its unit needs no right to make Internet sockets and clients wait while it restarts
-// (docs/decisions/0011-engines-in-units.md). Without such a socket it is the plain server.
+// (docs/decisions/0029-the-queue-inherits-its-socket.md). Without such a socket it is the plain server.
 package main
 
 import (
