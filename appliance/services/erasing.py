@@ -196,10 +196,10 @@ class Eraser:
         assert view.distinct_ids is not None
         assert view.session_ids is not None
         profiles = await delete_person_rows(self._database, view.project_id, view.distinct_ids)
-        async for step in delete_person(
+        async for rows in delete_person(
             self._events, view.project_id, view.distinct_ids, view.session_ids
         ):
-            _LOG.debug("erasure_step", request_id=view.id, step=step)
+            _LOG.debug("rows_erased", request_id=view.id, rows=rows)
         return profiles
 
     async def _sweep_until_nothing_new(self, view: ErasureView) -> ErasureView:

@@ -123,6 +123,9 @@ class ErasureService:
         profile = await find_live_profile(self._database, project_id, external_id=id_)
         if profile is not None:
             return await self.delete_data_subject(project_id, id_, actor=actor)
+        again = await self._drive_again(project_id, external_id=id_)
+        if again is not None:  # asked for by external id; the profile is hidden already
+            return again
         if not await self._was_seen(project_id, id_):
             raise profile_not_found(id_)
         return await self._request(project_id, LiveProfile(id=id_, external_id=""), actor=actor)

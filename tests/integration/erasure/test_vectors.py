@@ -1,5 +1,6 @@
 """The shared cases of erasures, on real stores [profiles 8, 9]."""
 
+from collections.abc import AsyncGenerator
 from typing import Any
 
 import pytest
@@ -7,8 +8,8 @@ import pytest
 from appliance.base.errors import ApplianceError, UnavailableError
 from appliance.domain.delivery import is_permanent
 from appliance.gen.workers.compliance.v1.compliance_pb import EraseMessage
+from appliance.services import erasing
 from appliance.storage.clickhouse import erasure as event_store
-from appliance.storage.clickhouse.client import ClickHouse
 from appliance.workers.compliance import ComplianceWork
 from tests.support.erasure_stage import OPERATOR, ErasureStage, session_of, sessions_of
 from tests.support.vectors import cases_of
@@ -141,10 +142,11 @@ async def test_execute(stage: ErasureStage, case: Case, monkeypatch: pytest.Monk
     request = "0" * 20 if case["ledger"] is None else await request_of(stage, case["ledger"])
     if case.get("failure") == "event store":
 
-        async def away(*_: object, **__: object) -> None:
+        async def away(*_: object) -> AsyncGenerator[int]:
             raise UnavailableError("UNAVAILABLE", "it does not answer")
+            yield 0
 
-        monkeypatch.setattr(ClickHouse, "command", away)
+        monkeypatch.setattr(erasing, "delete_person", away)
     work = ComplianceWork(stage.eraser())
     payload = EraseMessage(project_id=stage.project, request_id=request).to_binary()
     disposition = await deliver(work, payload, case.get("delivery", 1))
@@ -195,7 +197,7 @@ async def check_outcome(stage: ErasureStage, request: str, case: Case) -> None:
 def test_statements_name_every_table_of_a_person() -> None:
     """What is keyed by a person in the event store is deleted there [storage 3.7]."""
     statements = " ".join(
-        (event_store._DROP_SESSIONS, *event_store._DROP_BY_DISTINCT_ID)  # pyright: ignore[reportPrivateUsage]
+        (event_store._DROP_SESSIONS, *(drop for _, drop in event_store.DELETIONS))  # pyright: ignore[reportPrivateUsage]
     )
     for table in (
         "dashboard_session_rollup",

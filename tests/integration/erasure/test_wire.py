@@ -58,6 +58,15 @@ async def test_from_request_to_status(world: PeopleWorld, form: str) -> None:
     assert row["requested_by"] == world.person.id
 
 
+async def test_one_request_whatever_the_door(world: PeopleWorld) -> None:
+    """By external id first, then by the same text as any id."""
+    await world.seen("e1")
+    subject = DeleteDataSubjectRequest(external_id="e1")
+    made = await world.call(f"{SERVICE}/DeleteDataSubject", subject)
+    again = await world.call(f"{SERVICE}/Delete", DeleteRequest(id="e1"))
+    assert again.request_id == made.request_id
+
+
 async def test_nobody_of_this_name(world: PeopleWorld, form: str) -> None:
     for path, message, name in (
         ("Delete", DeleteRequest(id="nobody"), "nobody"),
