@@ -98,15 +98,11 @@ class CompatService:
             except InvalidInputError as error:  # nobody to be told from others
                 _LOG.debug("cookieless_calls_refused", reason=error.reason)
                 refused[_NOBODY] += len(part)
-        identified = 0
-        for identity in mapped.identities:
-            if await self._identity(principal, identity):
-                identified += 1
-            else:
-                refused[_TRAITS] += 1
+        kept = await self._identities(principal.project_id, mapped.identities)
+        refused[_TRAITS] += len(mapped.identities) - kept
         for why, number in refused.items():
             self.counts[REFUSED, why] += number
-        return Outcome(accepted=accepted, identified=identified, refused=refused.total())
+        return Outcome(accepted=accepted, identified=kept, refused=refused.total())
 
     async def _events(
         self, principal: Project, events: Sequence[Event], facts: RequestFacts
@@ -114,21 +110,28 @@ class CompatService:
         receipt = await self._ingest.accept(principal, Batch(events=tuple(events)), facts)
         return receipt.accepted
 
-    async def _identity(self, principal: Project, identity: Identity) -> bool:
-        """Whether it can be kept at all: traits larger than a message never can.
+    async def _identities(self, project_id: str, identities: Sequence[Identity]) -> int:
+        """How many could be kept.
 
-        The latest value of a trait stands. Told to count only where there is none yet, it is given
-        as from before 1970, the later the earlier: so the first of several stands, and any other
-        goes before it (decision 0023).
+        The latest value of a trait stands, so each is later than the one before it. One that counts
+        only where there is none yet is given as from before 1970, the later the earlier: so the
+        first of several stands, and any other goes before it (decision 0023).
         """
         now = micros_of(self._clock.now())
-        call = Identification(
-            project_id=principal.project_id,
-            external_id=identity.external_id,
-            traits=identity.traits,
-            anonymous_id=identity.anonymous_id,
-            accepted_at=-now if identity.once else now,
-        )
+        kept = 0
+        for number, identity in enumerate(identities):
+            call = Identification(
+                project_id=project_id,
+                external_id=identity.external_id,
+                traits=identity.traits,
+                anonymous_id=identity.anonymous_id,
+                accepted_at=-(now + number) if identity.once else now + number,
+            )
+            kept += await self._identity(call)
+        return kept
+
+    async def _identity(self, call: Identification) -> bool:
+        """Whether it can be kept at all: traits larger than a message never can."""
         try:
             await self._identify.hand_over(call)
         except InvalidInputError as error:

@@ -240,6 +240,18 @@ async def test_an_identity_that_is_not_safe_is_no_success(
     assert made.accepted_at > 0
 
 
+async def test_the_later_of_two_names_counts(client: httpx.AsyncClient, services: MemoryServices):
+    """In the order of the batch; what counts once is before all, its first the latest."""
+    calls = [
+        {"event": "$set", "distinct_id": "u1", "properties": {name: {"n": number}}}
+        for number, name in enumerate(("$set", "$set", "$set_once", "$set_once"))
+    ]
+    answer = await client.post("/batch/", content=batch(*calls, api_key=PUBLIC_KEY))
+    assert answer.status_code == 200
+    first, second, once, again = [call.accepted_at for call in services.identify.handed_over]
+    assert again < once < 0 < first < second
+
+
 async def test_a_server_is_no_visitor(client: httpx.AsyncClient, services: MemoryServices):
     """Its address and user agent stay out; those of a browser go in."""
     server = {**TRACK, "context": {"library": {"name": "analytics-python", "version": "2.4.0"}}}
