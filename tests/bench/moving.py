@@ -1,6 +1,6 @@
 """How fast a file goes in and comes out again, and how much memory that takes.
 
-    python -m tests.bench.moving [EVENTS]
+    python -m tests.bench.moving [EVENTS [FORMAT ...]]
 
 Starts an appliance of its own, imports EVENTS (1,000,000) events of 30 days from JSON lines,
 exports them in each format, and imports CSV and Parquet into fresh projects. Memory is the peak
@@ -79,7 +79,7 @@ class Peaks:
         return ", ".join(f"{name} {size >> 20} MiB" for name, size in sorted(self.peaks.items()))
 
 
-def main(events: int) -> None:
+def main(events: int, forms: list[str]) -> None:
     """Print one line for each way."""
     with tempfile.TemporaryDirectory(prefix="pug-moving-") as folder:
         place = Path(folder)
@@ -89,9 +89,9 @@ def main(events: int) -> None:
             peaks = Peaks(stack)
             origin = new_project(stack, "origin")
             bring_in(stack, peaks, origin, source, events)
-            for form in ("jsonl", "csv", "parquet"):
+            for form in forms:
                 take_out(stack, peaks, origin, place / f"out.{form}", events)
-            for form in ("csv", "parquet"):
+            for form in forms[1:]:
                 bring_in(stack, peaks, new_project(stack, form), place / f"out.{form}", events)
 
 
@@ -129,4 +129,4 @@ def take_out(stack: Stack, peaks: Peaks, project: str, file: Path, events: int) 
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else EVENTS)
+    main(int((sys.argv[1:] or [EVENTS])[0]), sys.argv[2:] or ["jsonl", "csv", "parquet"])
