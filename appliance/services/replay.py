@@ -122,7 +122,8 @@ class Replay:
                 await self._repeat(group)
                 group = []
         await self._repeat(group)
-        _LOG.info("people_replayed", calls=count, after=stretch.after, until=stretch.until)
+        if count:
+            _LOG.info("people_replayed", calls=count, after=stretch.after, until=stretch.until)
         return count
 
     async def _repeat(self, group: list[Waiting]) -> None:

@@ -1,10 +1,11 @@
 """Traits in messages, and the messages of the queue about people.
 
 Invariant: what comes out of `read_properties` can be stored in every store: finite numbers, whole
-ones as integers, text without U+0000. The only place of this subject that knows messages.
+ones as integers, keys and text without U+0000. The only place of this subject that knows messages.
 """
 
 import math
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Final, TypeAlias
 
@@ -73,7 +74,7 @@ def read_properties(message: StructMessage | None, *, field: str) -> Properties:
         sent = message.to_python()
     except ValueError as error:
         raise _broken(field, "holds a value of no kind") from error
-    return {_text(key): _value(value, field) for key, value in sent.items()}
+    return _object(sent, field)
 
 
 def write_properties(properties: Properties) -> StructMessage:
@@ -155,6 +156,11 @@ def read_alias(message: ProfileAliasMessage) -> Alias:
     )
 
 
+def _object(sent: Mapping[str, _Sent], field: str) -> Properties:
+    """Keys with U+0000 are left out: shortened, two of them could be the same."""
+    return {key: _value(each, field) for key, each in sent.items() if "\0" not in key}
+
+
 def _value(value: _Sent, field: str) -> JsonValue:
     match value:
         case bool() | None:
@@ -166,7 +172,7 @@ def _value(value: _Sent, field: str) -> JsonValue:
         case list():
             return [_value(each, field) for each in value]
         case dict():
-            return {_text(key): _value(each, field) for key, each in value.items()}
+            return _object(value, field)
 
 
 def _number(value: float, field: str) -> JsonValue:
