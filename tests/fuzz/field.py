@@ -12,7 +12,7 @@ import json
 import struct
 from base64 import b64decode
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from time import perf_counter
 from typing import Any, Final
@@ -27,6 +27,8 @@ from appliance.gen.sdk.events.v1.events_pb import BatchCreateResponse
 from appliance.services.projects import OPERATOR
 from appliance.services.wiring import build_services
 from appliance.storage.migrate import migrate_postgres
+from appliance.storage.streams.publish import EVENTS_DURABLE, EVENTS_STREAM
+from tests.fuzz.aside import IDENTIFY, Aside
 from tests.fuzz.inputs import JSON, WEB, WEB_TEXT, Input
 from tests.fuzz.oracle import Meaning, judge, read
 from tests.support.api_services import api_process
@@ -50,7 +52,7 @@ _STORED: Final = """
 SELECT lower(toString(event_id)), kind FROM events WHERE project_id = {project:String} GROUP BY 1, 2
 """
 _GARBAGE: Final = """
-SELECT count() FROM events WHERE project_id = {project:String} AND (
+SELECT count() FROM events WHERE (
     mapContains(auto_properties, '$ip')
     OR arrayExists(key -> NOT startsWith(key, '$'), mapKeys(auto_properties))
     OR arrayExists(key -> startsWith(key, '$'), mapKeys(custom_properties))
@@ -73,9 +75,10 @@ class Finding(AssertionError):  # noqa: N818 what a game is played for
 class Field:
     """One server, and a record of everything that it was told and has answered."""
 
-    def __init__(self, port: int, key: str) -> None:
+    def __init__(self, port: int, key: str, aside_key: str) -> None:
         self._port = port
         self._key = key
+        self._aside_key = aside_key
         self._connection = self._connect()
         self.inputs: Counter[str] = Counter()
         self.answers: Counter[str] = Counter()
@@ -86,7 +89,9 @@ class Field:
     def throw(self, given: Input) -> None:
         """Send one input and judge the answer; raises Finding."""
         began = perf_counter()
-        status, headers, body = self._send(given)
+        told = {name: _header(value) for name, value in given.headers.items()}
+        told |= {"Content-Type": given.content_type, "X-Api-Key": self._key}
+        status, headers, body = self._send(BATCH_CREATE, given.body, told)
         self.slowest_seconds = max(self.slowest_seconds, perf_counter() - began)
         self.inputs[f"{given.label} {given.content_type.partition('/')[2]}"] += 1
         self.answers[str(status)] += 1
@@ -108,6 +113,17 @@ class Field:
         if receipt != (len(meaning.kept), meaning.sent - len(meaning.kept)):
             raise Finding(f"{receipt} instead of {meaning} for {given}")
         self.taken |= meaning.kept
+
+    def throw_aside(self, given: Aside) -> None:
+        """Send one input to another door; raises Finding when that falls."""
+        told = {"X-Api-Key": self._aside_key}
+        if given.content_type:
+            told["Content-Type"] = given.content_type
+        status, _, body = self._send(given.path, given.body, told)
+        self.inputs["aside, Identify" if given.path == IDENTIFY else "aside, compat"] += 1
+        self.answers[f"{status} aside"] += 1
+        if status >= 500:
+            raise Finding(f"{status} {body[:500]!r} for {given}")
 
     def close(self) -> None:
         """End the connection."""
@@ -138,26 +154,19 @@ class Field:
     def _connect(self) -> http.client.HTTPConnection:
         return http.client.HTTPConnection("127.0.0.1", self._port, timeout=ANSWER_SECONDS_MAX)
 
-    def _send(self, given: Input) -> tuple[int, http.client.HTTPMessage, bytes]:
+    def _send(
+        self, path: str, body: bytes, headers: Mapping[str, str]
+    ) -> tuple[int, http.client.HTTPMessage, bytes]:
         for attempt in range(2):
             try:
-                self._connection.request(
-                    "POST",
-                    BATCH_CREATE,
-                    given.body,
-                    {
-                        "Content-Type": given.content_type,
-                        "X-Api-Key": self._key,
-                        **{name: _header(value) for name, value in given.headers.items()},
-                    },
-                )
+                self._connection.request("POST", path, body, dict(headers))
                 answer = self._connection.getresponse()
                 return answer.status, answer.headers, answer.read()
             except (http.client.HTTPException, OSError) as error:
                 self._connection.close()
                 self._connection = self._connect()
                 if attempt:
-                    raise Finding(f"no answer ({error!r}) for {given}") from error
+                    raise Finding(f"no answer ({error!r}) for {path} {headers} {body}") from error
         raise AssertionError
 
 
@@ -224,12 +233,14 @@ async def open_field(engines: Settings) -> AsyncGenerator[tuple[Field, str, Stag
     async with AsyncExitStack() as stack:
         stack.push_async_callback(services.close)
         project = await services.projects.create_project(f"fuzz {perf_counter()}")
+        other = await services.projects.create_project(f"fuzz aside {perf_counter()}")
         await services.geo.import_networks(_NETWORKS, actor=OPERATOR)
         stack.push_async_callback(services.geo.import_networks, b"network\n", actor=OPERATOR)
         stage = await stack.enter_async_context(open_stage(engines))
         await stack.enter_async_context(stage.working())
         with api_process("--stores", str(engines.data_dir)) as (port, process):
-            field = Field(port, project.public_key.key.reveal())
+            keys = (one.public_key.key.reveal() for one in (project, other))
+            field = Field(port, *keys)
             try:
                 yield field, project.id, stage
             finally:
@@ -252,10 +263,17 @@ async def check_stored(field: Field, project: str, stage: Stage) -> int:
     if found != field.taken:
         lost, extra = field.taken - found, found - field.taken
         raise Finding(f"lost {list(lost)[:5]} of {len(lost)}, extra {list(extra)[:5]}")
-    garbage = (await stage.store.rows(_GARBAGE, asked))[0][0]
+    jetstream = await stage.streams.jetstream()
+
+    async def idle() -> bool | None:
+        told = await jetstream.consumer_info(EVENTS_STREAM, EVENTS_DURABLE)
+        return not (told.num_pending or told.num_ack_pending) or None
+
+    if not await poll(idle, every_seconds=0.2, timeout_seconds=STORED_SECONDS_MAX):
+        raise Finding("the worker does not come to an end")
+    garbage = (await stage.store.rows(_GARBAGE))[0][0]
     if garbage not in {0, "0"}:
         raise Finding(f"{garbage} rows are garbage")
-    jetstream = await stage.streams.jetstream()
     dead = (await jetstream.stream_info("dlq-events")).state.messages
     if dead:
         raise Finding(f"{dead} messages were not readable for the worker")

@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
 from appliance.gen.sdk.events.v1.events_pb import BatchCreateRequest
+from tests.fuzz.aside import asides
 from tests.fuzz.field import Field
 from tests.fuzz.inputs import (
     BINARY,
@@ -88,3 +89,5 @@ def _round(field: Field, data: st.DataObject, prefix: str) -> None:
     given_inputs += [data.draw(packed(one, chance)) for one in given_inputs[:2]]
     for one in given_inputs:
         field.throw(one)
+    for aside in data.draw(asides(chance)):
+        field.throw_aside(aside)
