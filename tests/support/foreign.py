@@ -69,7 +69,8 @@ def installed_node() -> Path:
             folder.mkdir(parents=True)
             for name in locked:
                 shutil.copyfile(FOLDER / name, folder / name)
-            _install(["npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts"], folder)
+            # Not `npm ci`: it insists on packages for other systems that not every index has.
+            _install(["npm", "install", "--no-save", "--ignore-scripts", "--no-audit"], folder)
             (folder / "installed").touch()
         for program in (*FOLDER.glob("*.mjs"), *FOLDER.glob("*.js")):
             shutil.copyfile(program, folder / program.name)
