@@ -8,6 +8,7 @@ state (decision 0023).
 
 import asyncio
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Final
 
 import structlog
@@ -25,6 +26,7 @@ from appliance.domain.people.messages import (
 )
 from appliance.domain.people.traits import Held, absorb, apply_traits
 from appliance.services.stores import Stores
+from appliance.storage.postgres.erasure import hide_profile
 from appliance.storage.postgres.pool import Transaction
 from appliance.storage.postgres.profiles import (
     StoredProfile,
@@ -33,7 +35,6 @@ from appliance.storage.postgres.profiles import (
     lock_profile,
     move_devices,
     save_held,
-    soft_delete_profile,
     take_version,
 )
 from appliance.storage.streams.people import ALIAS_SUBJECT, UPSERT_SUBJECT
@@ -94,7 +95,7 @@ class Merging:
             _LOG.info("device_not_linked", project_id=call.project_id)
         if call.anonymous_id in {"", target.id}:
             return (_upsert(call, target),)
-        target, version = await _absorb(transaction, call, target)
+        target, version = await _absorb(transaction, call, target, now=self._clock.now())
         return (
             _upsert(call, target),
             self._tombstone(call, version),
@@ -143,7 +144,7 @@ class Merging:
 
 
 async def _absorb(
-    transaction: Transaction, call: Identification, target: StoredProfile
+    transaction: Transaction, call: Identification, target: StoredProfile, *, now: datetime
 ) -> tuple[StoredProfile, int]:
     """Merge the anonymous profile, where there is one; the target, and the tombstone's version."""
     project_id, anonymous_id = call.project_id, call.anonymous_id
@@ -154,7 +155,7 @@ async def _absorb(
         await move_devices(
             transaction, project_id=project_id, from_id=anonymous_id, to_id=target.id
         )
-        await soft_delete_profile(transaction, project_id=project_id, profile_id=anonymous_id)
+        await hide_profile(transaction, project_id, anonymous_id, now=now)
     return target, await take_version(transaction)
 
 

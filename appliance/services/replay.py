@@ -24,7 +24,7 @@ from appliance.services.merging import Merging
 from appliance.services.schema_rules import read_message
 from appliance.services.stores import Stores
 from appliance.storage.clickhouse.profiles_write import ProfileInserts
-from appliance.storage.postgres.profiles import is_erasure_asked
+from appliance.storage.postgres.erasure import is_erasure_asked
 from appliance.storage.postgres.queue_marks import load_mark, raise_versions, save_mark
 from appliance.storage.streams.erasure import PersonQueues, Waiting
 from appliance.storage.streams.people import (
@@ -151,8 +151,8 @@ class Replay:
         call = read_identification(message, now=self._clock.now())
         if not await is_erasure_asked(
             self._stores.postgres,
-            project_id=call.project_id,
-            external_id=call.external_id,
+            call.project_id,
+            call.external_id,
             since_micros=abs(call.accepted_at),
         ):
             await self._merging.apply(call)

@@ -51,6 +51,12 @@ UPDATE compliance_requests SET status = 'pending', complete_time = NULL, error =
     queue_marks = NULL, distinct_ids = $2, session_ids = COALESCE(session_ids, '{}')
 WHERE id = $1 AND kind = 'erase' AND status <> 'completed' AND ($3 OR status <> 'failed')
 """
+_ASKED: Final = """
+SELECT 1 FROM compliance_requests
+WHERE project_id = $1 AND external_id = $2 AND kind = 'erase'
+  AND request_time >= to_timestamp($3::bigint / 1e6)
+LIMIT 1
+"""
 _HIDE: Final = """
 UPDATE profiles SET delete_time = $3, version = nextval('profile_versions')
 WHERE project_id = $1 AND id = $2 AND delete_time IS NULL
@@ -145,6 +151,13 @@ async def add_erasure(
     await transaction.execute(
         _ADD, request_id, project_id, profile_id, external_id, requested_by, now
     )
+
+
+async def is_erasure_asked(
+    database: Postgres, project_id: str, external_id: str, *, since_micros: int
+) -> bool:
+    """Whether somebody asked for the erasure of this external id at that time or later."""
+    return await database.row(_ASKED, project_id, external_id, since_micros) is not None
 
 
 async def hide_profile(

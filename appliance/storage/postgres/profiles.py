@@ -3,7 +3,7 @@
 Invariant: every statement that changes a profile takes its version from one sequence under the
 row's lock, so of two states of a profile the one committed later has the greater version
 [profiles 2.4]. A soft-deleted profile is in no answer. What is merged into what is decided in
-`domain/people/traits.py`.
+`domain/people/traits.py`, hiding a profile stands in `erasure.py`.
 """
 
 from datetime import datetime
@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from appliance.domain.people.traits import Held, Orders, Properties
 from appliance.storage.postgres.driver import Record
-from appliance.storage.postgres.pool import Postgres, Transaction
+from appliance.storage.postgres.pool import Transaction
 
 
 class StoredProfile(Struct, frozen=True, kw_only=True):
@@ -49,19 +49,10 @@ SELECT id, COALESCE(external_id, '') AS external_id, properties::text AS propert
     property_orders::text AS orders, create_time AS created_at, update_time AS updated_at, version
 FROM profiles WHERE id = $1 AND project_id = $2 AND delete_time IS NULL FOR UPDATE
 """
-_DELETE: Final = """
-UPDATE profiles SET delete_time = now(), version = nextval('profile_versions')
-WHERE id = $1 AND project_id = $2 AND delete_time IS NULL
-"""
 _VERSION: Final = "SELECT nextval('profile_versions') AS version"
 _LINK: Final = """
 UPDATE profile_devices SET profile_id = $3, link_order = $4
 WHERE project_id = $1 AND device_id = $2 AND link_order <= $4
-"""
-_ERASURE_ASKED: Final = """
-SELECT 1 FROM compliance_requests
-WHERE project_id = $1 AND external_id = $2 AND kind = 'erase'
-  AND request_time >= to_timestamp($3::bigint / 1e6)
 """
 _MOVE: Final = """
 UPDATE profile_devices SET profile_id = $3 WHERE project_id = $1 AND profile_id = $2
@@ -101,13 +92,6 @@ async def lock_profile(
     return None if row is None else _profile(row)
 
 
-async def soft_delete_profile(
-    transaction: Transaction, *, project_id: str, profile_id: str
-) -> None:
-    """Hide a profile for good; nothing happens when it is hidden or was never there."""
-    await transaction.execute(_DELETE, profile_id, project_id)
-
-
 async def take_version(transaction: Transaction) -> int:
     """A version greater than every one given before."""
     row = await transaction.row(_VERSION)
@@ -128,14 +112,6 @@ async def move_devices(
 ) -> None:
     """Give all devices of a profile to another one."""
     await transaction.execute(_MOVE, project_id, from_id, to_id)
-
-
-async def is_erasure_asked(
-    database: Postgres, *, project_id: str, external_id: str, since_micros: int
-) -> bool:
-    """Whether somebody asked for the erasure of this person at that time or later."""
-    row = await database.row(_ERASURE_ASKED, project_id, external_id, since_micros)
-    return row is not None
 
 
 def _profile(row: Record) -> StoredProfile:

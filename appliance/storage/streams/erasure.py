@@ -19,6 +19,15 @@ from appliance.domain.people.erasure import QueueMarks, StreamMark
 from appliance.storage.streams.block_ledger import BlockLedger
 from appliance.storage.streams.connection import Streams
 from appliance.storage.streams.errors import stream_errors, unavailable
+from appliance.storage.streams.people import (
+    ALIAS_DURABLE,
+    ALIAS_SUBJECT,
+    IDENTIFY_DURABLE,
+    IDENTIFY_SUBJECT,
+    PROFILES_STREAM,
+    UPSERT_DURABLE,
+    UPSERT_SUBJECT,
+)
 from appliance.storage.streams.publish import EVENTS_STREAM, Publisher
 
 PROFILES_STREAM: Final = "profiles"
@@ -29,8 +38,8 @@ ERASE_SUBJECT: Final = "compliance.erase"
 ERASE_DURABLE: Final = "compliance-erase-processor-durable"
 PROFILE_CONSUMERS: Final = {
     IDENTIFY_SUBJECT: IDENTIFY_DURABLE,
-    "profiles.alias": "profile-alias-processor-durable",
-    "profiles.upsert": "profile-upsert-processor-durable",
+    ALIAS_SUBJECT: ALIAS_DURABLE,
+    UPSERT_SUBJECT: UPSERT_DURABLE,
 }
 """Who works on the subjects of stream `profiles` [workers 2]."""
 FETCH_MESSAGES: Final = 64
