@@ -30,9 +30,6 @@ from appliance.storage.streams.people import (
 )
 from appliance.storage.streams.publish import EVENTS_STREAM, Publisher
 
-PROFILES_STREAM: Final = "profiles"
-IDENTIFY_SUBJECT: Final = "profiles.identify"
-IDENTIFY_DURABLE: Final = "profile-identify-processor-durable"
 COMPLIANCE_STREAM: Final = "compliance"
 ERASE_SUBJECT: Final = "compliance.erase"
 ERASE_DURABLE: Final = "compliance-erase-processor-durable"
