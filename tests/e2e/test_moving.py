@@ -167,6 +167,11 @@ def test_what_is_exported_comes_back_the_same(stack: Stack, tmp_path: Path) -> N
         report = run_import(stack, moved, "--project", other)
         assert (report["events"], report["refused"]) == (len(lines), 0)
         assert export(stack, other, tmp_path / f"back-{form}.jsonl") == wanted
+    acts = pug("audit", "list", "--action", "project.events", "--json", data_dir=stack.data_dir)
+    assert {one["action"] for one in json.loads(acts.stdout)} == {
+        "project.events.import",
+        "project.events.export",
+    }
     chosen = ("--kind", "odd.kind", "--property", "$country=AT", "--distinct-id", "user-5")
     some = export(stack, project, tmp_path / "some.jsonl", *chosen)
     assert [json.loads(one)["distinct_id"] for one in some.splitlines()] == ["user-5"]

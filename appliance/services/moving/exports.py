@@ -1,8 +1,8 @@
 """Writes a project's events into a file that another appliance, or anybody, can read.
 
 Invariant: the file has its name only when it is complete and on the disk, readable by its owner
-alone; nothing of it is held in memory. Exporting is in the audit log, because whoever has the file
-has the people in it.
+alone; nothing of it is held in memory. An export is in the audit log before its first byte is
+written, because whoever has a part of the file has people in it.
 """
 
 import asyncio
@@ -85,6 +85,7 @@ class ExportService:
         """
         started = self._clock.monotonic_seconds()
         events = await self._count(order)
+        await self._record(order, actor, path.name)
         try:
             descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         except OSError as error:
@@ -102,7 +103,6 @@ class ExportService:
             raise unwritable(path, error) from error
         finally:
             _forget(beside)
-        await self._record(order, actor, path.name)
         return self._report(events, written, str(path), started)
 
     async def write_stream(
@@ -111,9 +111,9 @@ class ExportService:
         """Write the events into an open stream; raises as `write_file` does."""
         started = self._clock.monotonic_seconds()
         events = await self._count(order)
+        await self._record(order, actor, "-")
         written = await self._write(order, stream, lambda _written: None)
         await asyncio.to_thread(stream.flush)
-        await self._record(order, actor, "-")
         return self._report(events, written, "-", started)
 
     async def _count(self, order: ExportOrder) -> int:
