@@ -112,9 +112,8 @@ class PeopleService:
 
     async def _identified(self, project_id: str, profile_id: str | None) -> Person | None:
         """The person of a profile; what an alias or external id leads to is never anonymous."""
-        if profile_id is None:
-            return None
-        return await self._load(project_id, profile_id)
+        found = await self._load(project_id, profile_id) if profile_id is not None else None
+        return found if found is not None and found.is_identified else None
 
 
 def _token(last: Person) -> str:

@@ -29,10 +29,14 @@ class Activity(Struct, frozen=True, kw_only=True):
 
 
 class Person(Struct, frozen=True, kw_only=True):
-    """One person of a project; times are microseconds since 1970 UTC, `properties` JSON text."""
+    """One person of a project; times are microseconds since 1970 UTC, `properties` JSON text.
+
+    `is_identified` keeps a profile apart from somebody who only has events.
+    """
 
     project_id: str
     id: str
+    is_identified: bool = False
     external_id: str = ""
     properties: str = "{}"
     created_us: int

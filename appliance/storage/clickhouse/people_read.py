@@ -343,6 +343,7 @@ def _identified(project_id: str, row: Row, activity: Activity | None) -> Person:
     return Person(
         project_id=project_id,
         id=str(name),
+        is_identified=True,
         external_id=str(external_id),
         properties=str(properties),
         created_us=cast("int", created),
