@@ -16,9 +16,6 @@ VECTORS_FILE: Final = Path(__file__).parents[1] / "contract" / "insight-vectors.
 
 UNSERVED: Final[frozenset[str]] = frozenset(
     {
-        "FUNNEL",
-        "RETENTION",
-        "USER_FLOW",
         "SegmentUsers",
     }
 )

@@ -9,7 +9,7 @@ from typing import Final, assert_never
 
 from msgspec import Struct
 
-from appliance.base.errors import InvalidInputError, UnservedError
+from appliance.base.errors import InvalidInputError
 from appliance.domain.insights.breakdown import BreakdownPlan, plan_breakdown
 from appliance.domain.insights.filters import (
     FILTERS_MAX,
@@ -18,8 +18,10 @@ from appliance.domain.insights.filters import (
     plan_event_condition,
     plan_groups,
 )
+from appliance.domain.insights.funnel import FunnelPlan, plan_funnel
 from appliance.domain.insights.measures import Measure, plan_measure
 from appliance.domain.insights.ranking import RankingPlan, plan_ranking
+from appliance.domain.insights.retention import RetentionPlan, plan_retention
 from appliance.domain.insights.route import Source, choose_source
 from appliance.domain.insights.sessions import (
     SessionNumberPlan,
@@ -40,6 +42,7 @@ from appliance.domain.insights.spec import (
     Trends,
     UserFlow,
 )
+from appliance.domain.insights.user_flow import UserFlowPlan, plan_user_flow
 from appliance.domain.insights.window import Buckets, load_zone, make_buckets
 
 EVENTS_MAX: Final = 200
@@ -78,7 +81,16 @@ class SegmentationPlan(Struct, frozen=True, kw_only=True, tag=True):
     measure: Measure
 
 
-InsightPlan = TrendsPlan | SegmentationPlan | SessionTrendsPlan | SessionNumberPlan | RankingPlan
+InsightPlan = (
+    TrendsPlan
+    | SegmentationPlan
+    | SessionTrendsPlan
+    | SessionNumberPlan
+    | FunnelPlan
+    | RetentionPlan
+    | UserFlowPlan
+    | RankingPlan
+)
 
 
 def plan_insight(spec: InsightSpec, *, project_id: str, now_ms: int) -> InsightPlan:
@@ -90,24 +102,27 @@ def plan_insight(spec: InsightSpec, *, project_id: str, now_ms: int) -> InsightP
     assert project_id, "a question without a project would see every project"
     _check_size(spec)
     source = choose_source(spec, now_ms)
+    planned: InsightPlan
     match spec.question:
         case Trends() as trends:
-            return _plan_trends(spec, trends, project_id, source)
+            planned = _plan_trends(spec, trends, project_id, source)
         case Segmentation() as segmentation:
-            return _plan_segmentation(spec, segmentation, project_id, source)
+            planned = _plan_segmentation(spec, segmentation, project_id, source)
         case TopK() as ranking:
-            return plan_ranking(spec, ranking, project_id=project_id, source=source)
+            planned = plan_ranking(spec, ranking, project_id=project_id, source=source)
         case SessionTrends() as sessions:
-            return plan_session_trends(spec, sessions, project_id=project_id, source=source)
+            planned = plan_session_trends(spec, sessions, project_id=project_id, source=source)
         case SessionNumber() as number:
-            return plan_session_number(spec, number, project_id=project_id, source=source)
-        case Funnel() | Retention() | UserFlow():
-            raise UnservedError(
-                "INSIGHT_TYPE_UNSERVED",
-                f"insights of the type {type(spec.question).__name__} are not served yet",
-            )
+            planned = plan_session_number(spec, number, project_id=project_id, source=source)
+        case Funnel() as funnel:
+            planned = plan_funnel(spec, funnel, project_id=project_id)
+        case Retention() as retention:
+            planned = plan_retention(spec, retention, project_id=project_id)
+        case UserFlow() as flow:
+            planned = plan_user_flow(spec, flow, project_id=project_id)
         case _:
             assert_never(spec.question)
+    return planned
 
 
 def _plan_trends(spec: InsightSpec, trends: Trends, project_id: str, source: Source) -> TrendsPlan:

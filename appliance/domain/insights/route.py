@@ -36,6 +36,9 @@ from appliance.domain.insights.spec import (
 DAY_MS: Final = 86_400_000
 
 _COARSE: Final = frozenset({Granularity.DAY, Granularity.WEEK, Granularity.MONTH})
+COARSE_DATES: Final = frozenset({Granularity.WEEK, Granularity.MONTH})
+"""Widths whose buckets are told as dates [insights 3.2]."""
+
 _COUNTABLE: Final = frozenset(
     {Aggregation.TOTAL, Aggregation.UNIQUE_USERS, Aggregation.PER_USER_AVG}
 )

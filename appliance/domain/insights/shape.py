@@ -9,9 +9,12 @@ from collections import defaultdict
 
 from msgspec import Struct
 
+from appliance.domain.insights.funnel import FunnelAnswer
 from appliance.domain.insights.plan import TrendsPlan
 from appliance.domain.insights.ranking import OTHERS, RankingAnswer
+from appliance.domain.insights.retention import RetentionAnswer
 from appliance.domain.insights.sessions import SessionTrendsPlan
+from appliance.domain.insights.user_flow import UserFlowAnswer
 
 
 class TrendRow(Struct, frozen=True, kw_only=True):
@@ -55,7 +58,14 @@ class SegmentationAnswer(Struct, frozen=True, kw_only=True, tag=True):
     total: float
 
 
-InsightAnswer = TrendsAnswer | SegmentationAnswer | RankingAnswer
+InsightAnswer = (
+    TrendsAnswer
+    | SegmentationAnswer
+    | FunnelAnswer
+    | RetentionAnswer
+    | UserFlowAnswer
+    | RankingAnswer
+)
 
 _SeriesKey = tuple[str, bool, tuple[str, ...]]
 

@@ -8,11 +8,14 @@ the project, whatever the client sent [insights 1].
 from typing import Final, assert_never
 
 from protobuf import Oneof
+from protobuf.wkt.google.protobuf.duration_pb import Duration
 from protobuf.wkt.google.protobuf.struct_pb import Struct as Properties
 from protobuf.wkt.google.protobuf.timestamp_pb import Timestamp
 
 from appliance.base.errors import InvalidInputError, UnservedError
+from appliance.domain.insights.funnel import BOUNDS_SECONDS, FunnelAnswer, FunnelSeries, Times
 from appliance.domain.insights.ranking import OTHERS, RankedRow, RankingAnswer
+from appliance.domain.insights.retention import RetentionAnswer, RetentionSeries
 from appliance.domain.insights.shape import (
     InsightAnswer,
     SegmentationAnswer,
@@ -46,6 +49,7 @@ from appliance.domain.insights.spec import (
     Trends,
     UserFlow,
 )
+from appliance.domain.insights.user_flow import FlowEnd, UserFlowAnswer
 from appliance.gen.common.v1 import filter_schema_pb, filters_pb, time_pb
 from appliance.gen.shared.insights.v1 import insights_pb as pb
 
@@ -96,6 +100,7 @@ _OPERATORS: Final = {
     filters_pb.FilterOperator.NOT_BETWEEN: Operator.NOT_BETWEEN,
 }
 
+_TIME_LABELS: Final = (*("0-30s", "30s-2m", "2-5m", "5-15m", "15-60m", "1-6h", "6-24h", "24h+"),)
 _NANOS_PER_MS: Final = 1_000_000
 
 
@@ -159,6 +164,14 @@ def render_answer(answer: InsightAnswer) -> pb.QueryResponse:
         case RankingAnswer(rows=rows):
             result = pb.TopKResult(rows=list(map(_render_ranked, rows)))
             return pb.QueryResponse(result=Oneof("top_k", result))
+        case FunnelAnswer(series=series):
+            result = pb.FunnelResult(series=list(map(_render_funnel, series)))
+            return pb.QueryResponse(result=Oneof("funnel", result))
+        case RetentionAnswer(series=series):
+            result = pb.RetentionResult(series=list(map(_render_retention, series)))
+            return pb.QueryResponse(result=Oneof("retention", result))
+        case UserFlowAnswer():
+            return pb.QueryResponse(result=Oneof("user_flow", _render_flow(answer)))
         case _:
             assert_never(answer)
 
@@ -302,6 +315,72 @@ def _render_series(series: TrendSeries) -> pb.TrendSeries:
             for point in series.points
         ],
     )
+
+
+def _render_funnel(series: FunnelSeries) -> pb.FunnelSeries:
+    return pb.FunnelSeries(
+        breakdown=dict(series.breakdown),
+        steps=[
+            pb.FunnelStep(
+                event_kind=step.kind,
+                total=float(step.total),
+                timing=None if step.times is None else _render_times(step.times),
+            )
+            for step in series.steps
+        ],
+    )
+
+
+def _render_times(times: Times) -> pb.StepTiming:
+    bounds = (*(Duration(seconds=bound) for bound in BOUNDS_SECONDS), None)
+    return pb.StepTiming(
+        avg=_duration(times.mean_ns),
+        median=_duration(times.median_ns),
+        p95=_duration(times.p95_ns),
+        distribution=[
+            pb.DistributionBucket(label=label, upper_bound=bound, count=count)
+            for label, bound, count in zip(_TIME_LABELS, bounds, times.counts, strict=True)
+        ],
+    )
+
+
+def _duration(nanoseconds: int) -> Duration:
+    seconds, nanos = divmod(nanoseconds, 1_000_000_000)
+    return Duration(seconds=seconds, nanos=nanos)
+
+
+def _render_retention(series: RetentionSeries) -> pb.RetentionSeries:
+    return pb.RetentionSeries(
+        breakdown=dict(series.breakdown),
+        cohorts=[
+            pb.RetentionCohort(
+                cohort=cohort.label,
+                cohort_size=float(cohort.size),
+                points=[
+                    pb.DataPoint(time=_timestamp(point.time_ms), value=point.percent)
+                    for point in cohort.points
+                ],
+            )
+            for cohort in series.cohorts
+        ],
+    )
+
+
+def _render_flow(answer: UserFlowAnswer) -> pb.UserFlowResult:
+    def name(end: FlowEnd) -> str:
+        return answer.rest_id if end.is_rest else end.name
+
+    return pb.UserFlowResult(
+        nodes=[_render_node(node, name(node)) for node in answer.nodes],
+        links=[
+            pb.UserFlowLink(source=name(link.source), target=name(link.target), value=link.sessions)
+            for link in answer.links
+        ],
+    )
+
+
+def _render_node(node: FlowEnd, name: str) -> pb.UserFlowNode:
+    return pb.UserFlowNode(id=name, is_others=True) if node.is_rest else pb.UserFlowNode(id=name)
 
 
 def _render_ranked(row: RankedRow) -> pb.TopKRow:

@@ -75,6 +75,11 @@ def numbered(name: LiteralString, index: int) -> Fragment:
     return literal(name + _numeral(index))
 
 
+def number_literal(number: int) -> Fragment:
+    """A whole number of ours, not negative, where the server takes no parameter."""
+    return literal(_numeral(number))
+
+
 def join(separator: LiteralString, fragments: Iterable[Fragment]) -> Fragment:
     """Fragments with a text between them."""
     pieces: list[LiteralString | Bound] = []

@@ -11,6 +11,7 @@ import structlog
 from msgspec.structs import replace
 
 from appliance.base.errors import ApplianceError
+from appliance.domain.insights.funnel import FunnelPlan, FunnelRow, Times, shape_funnel
 from appliance.domain.insights.plan import InsightPlan, SegmentationPlan, TrendsPlan
 from appliance.domain.insights.ranking import (
     RankedPerson,
@@ -18,6 +19,7 @@ from appliance.domain.insights.ranking import (
     RankingAnswer,
     RankingPlan,
 )
+from appliance.domain.insights.retention import CohortRow, RetentionPlan, shape_retention
 from appliance.domain.insights.sessions import SessionNumberPlan, SessionTrendsPlan
 from appliance.domain.insights.shape import (
     InsightAnswer,
@@ -26,18 +28,25 @@ from appliance.domain.insights.shape import (
     shape_trends,
 )
 from appliance.domain.insights.spec import Dimension
+from appliance.domain.insights.user_flow import FlowEnd, FlowLink, UserFlowPlan, shape_user_flow
 from appliance.storage.clickhouse.ask import ask
 from appliance.storage.clickhouse.client import ClickHouse, Row
+from appliance.storage.clickhouse.insights.funnels import compile_funnel
 from appliance.storage.clickhouse.insights.ranking import (
     compile_live_profiles,
     compile_ranking,
 )
+from appliance.storage.clickhouse.insights.retention import compile_retention
 from appliance.storage.clickhouse.insights.segmentation import compile_segmentation
 from appliance.storage.clickhouse.insights.sessions import (
     compile_session_number,
     compile_session_trends,
 )
 from appliance.storage.clickhouse.insights.trends import compile_trends
+from appliance.storage.clickhouse.insights.user_flows import compile_user_flow
+
+_Passage = tuple[int, int, int, int, Sequence[int]]
+_NS_PER_MS: Final = 1_000_000
 
 _LOG: Final = structlog.stdlib.get_logger()
 
@@ -53,23 +62,34 @@ class ClickHouseInsights:
 
         Raises UnavailableError, TimedOutError or ExhaustedError when the event store cannot.
         """
+        answer: InsightAnswer
         match plan:
             case TrendsPlan():
                 rows = await ask(self._clickhouse, compile_trends(plan))
-                return shape_trends(plan, [_read_trend_row(row) for row in rows])
+                answer = shape_trends(plan, [_read_trend_row(row) for row in rows])
             case SessionTrendsPlan():
                 rows = await ask(self._clickhouse, compile_session_trends(plan))
-                return shape_trends(plan, [_read_trend_row(row) for row in rows])
+                answer = shape_trends(plan, [_read_trend_row(row) for row in rows])
             case SessionNumberPlan():
                 ((total,),) = await ask(self._clickhouse, compile_session_number(plan))
-                return SegmentationAnswer(total=msgspec.convert(total, float))
+                answer = SegmentationAnswer(total=msgspec.convert(total, float))
             case SegmentationPlan():
                 ((total,),) = await ask(self._clickhouse, compile_segmentation(plan))
-                return SegmentationAnswer(total=msgspec.convert(total, float))
+                answer = SegmentationAnswer(total=msgspec.convert(total, float))
+            case FunnelPlan():
+                rows = await ask(self._clickhouse, compile_funnel(plan))
+                answer = shape_funnel(plan, [_read_funnel_row(row) for row in rows])
+            case RetentionPlan():
+                rows = await ask(self._clickhouse, compile_retention(plan))
+                answer = shape_retention(plan, [_read_cohort_row(row) for row in rows])
+            case UserFlowPlan():
+                rows = await ask(self._clickhouse, compile_user_flow(plan))
+                answer = shape_user_flow([_read_link(row) for row in rows])
             case RankingPlan():
-                return await self._rank(plan)
+                answer = await self._rank(plan)
             case _:
                 assert_never(plan)
+        return answer
 
     async def _rank(self, plan: RankingPlan) -> RankingAnswer:
         rows = [_read_ranked_row(row) for row in await ask(self._clickhouse, compile_ranking(plan))]
@@ -109,3 +129,45 @@ def _read_trend_row(row: Row) -> TrendRow:
 def _read_ranked_row(row: Row) -> RankedRow:
     value, is_rest, amount, _ = row
     return RankedRow(value=str(value), is_rest=bool(is_rest), amount=cast("float", amount))
+
+
+def _read_funnel_row(row: Row) -> FunnelRow:
+    values, is_rest, reached, walkers, passages = row
+    return FunnelRow(
+        values=tuple(cast("Sequence[str]", values)),
+        is_rest=bool(is_rest),
+        reached=tuple(cast("Sequence[int]", reached)),
+        walkers=cast("int", walkers),
+        times=tuple(map(_read_times, cast("Sequence[_Passage]", passages))),
+    )
+
+
+def _read_times(passage: _Passage) -> Times:
+    count, total, middles, p95, counts = passage
+    return Times(
+        mean_ns=total * _NS_PER_MS // count if count else 0,
+        median_ns=middles * _NS_PER_MS // 2,
+        p95_ns=p95 * _NS_PER_MS,
+        counts=tuple(counts),
+    )
+
+
+def _read_cohort_row(row: Row) -> CohortRow:
+    values, is_rest, cohort, size, buckets, people = row
+    return CohortRow(
+        values=tuple(cast("Sequence[str]", values)),
+        is_rest=bool(is_rest),
+        cohort_ms=cast("int", cohort),
+        size=cast("int", size),
+        buckets_ms=tuple(cast("Sequence[int]", buckets)),
+        people=tuple(cast("Sequence[int]", people)),
+    )
+
+
+def _read_link(row: Row) -> FlowLink:
+    from_rest, from_node, to_rest, to_node, sessions = row
+    return FlowLink(
+        source=FlowEnd(bool(from_rest), str(from_node)),
+        target=FlowEnd(bool(to_rest), str(to_node)),
+        sessions=cast("int", sessions),
+    )
