@@ -51,6 +51,9 @@ func main() {
 		}
 		closeBefore(door)
 		go serve(queue, door, options.WriteDeadline)
+		if options.JetStream {
+			go watch(queue, options.StoreDir)
+		}
 	}
 	tell("READY=1")
 	queue.WaitForShutdown()

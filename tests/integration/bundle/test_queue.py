@@ -5,7 +5,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import nats
@@ -26,6 +26,8 @@ os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS="1")
 os.execv(sys.argv[2], sys.argv[2:])
 """
 LISTENING = "0A"
+SMALL_DISK_BYTES = 256 << 20
+PIECE_BYTES = 1 << 16
 
 
 @pytest.fixture
@@ -35,18 +37,43 @@ def program(unpacked: Path) -> Path:
 
 @pytest.fixture
 def config(tmp_path: Path) -> Path:
-    path = tmp_path / "nats.conf"
+    return write_config(tmp_path)
+
+
+def write_config(folder: Path) -> Path:
+    path = folder / "nats.conf"
     path.write_text(
         'listen: "127.0.0.1:-1"\nhttp: "127.0.0.1:-1"\n'
         'authorization { users = [ { user: pug, password: "right" } ] }\n'
-        f'jetstream {{ store_dir: "{tmp_path}/store", sync_interval: always }}\n'
+        f'jetstream {{ store_dir: "{folder}/store", sync_interval: always }}\n'
     )
     return path
 
 
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Generator[Path]:
+    """A file system that is soon full."""
+    if os.geteuid() != 0:
+        pytest.skip("a file system of its own needs root")
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    options = ("-t", "tmpfs", "-o", f"size={SMALL_DISK_BYTES}", "tmpfs")
+    if subprocess.run(["mount", *options, str(folder)], check=False).returncode != 0:
+        pytest.skip("nothing can be mounted here")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
+
+
 @contextmanager
-def started(program: Path, config: Path, door: socket.socket | None) -> Generator[int]:
-    """The pid of a server that has said to be ready, as systemd would hear it."""
+def started(
+    program: Path, config: Path, door: socket.socket | None, *, status: int = 0
+) -> Generator[int]:
+    """The pid of a server that has said to be ready, as systemd would hear it.
+
+    `status` is how it ends, by itself when that is not nought.
+    """
     manager = config.with_name("notify")
     command = (str(program), "--config", str(config))
     environment = {"PATH": "/usr/bin:/bin", "NOTIFY_SOCKET": str(manager)}
@@ -65,9 +92,13 @@ def started(program: Path, config: Path, door: socket.socket | None) -> Generato
             assert heard.recv(100) == b"READY=1"
             yield process.pid
         finally:
-            process.terminate()
-            assert process.wait(timeout=60) == 0
-            manager.unlink()
+            if status == 0:
+                process.terminate()
+            try:
+                assert process.wait(timeout=60) == status
+            finally:
+                process.kill()
+                manager.unlink()
 
 
 def listening(pid: int) -> set[str]:
@@ -110,3 +141,38 @@ async def test_the_password_is_asked_for(program: Path, config: Path) -> None:
         address = f"nats://pug:wrong@127.0.0.1:{door.getsockname()[1]}"
         with pytest.raises(NatsError):
             await nats.connect(address, allow_reconnect=False, max_reconnect_attempts=0)
+
+
+async def test_it_starts_anew_when_a_full_disk_has_room_again(
+    program: Path, small_disk: Path
+) -> None:
+    """[targets T15] A stream whose write failed refuses everything until it is loaded again."""
+    config = write_config(small_disk)
+    filler = small_disk / "filler"
+    with socket.create_server(("127.0.0.1", 0)) as door:
+        address = f"nats://pug:right@127.0.0.1:{door.getsockname()[1]}"
+        with started(program, config, door, status=1):
+            client = await nats.connect(address, allow_reconnect=False, max_reconnect_attempts=0)
+            stream = client.jetstream(timeout=3)
+            await stream.add_stream(name="events", subjects=["events"])
+            assert (await stream.publish("events", b"kept")).seq == 1
+            fill(filler)
+            with pytest.raises(NatsError):
+                await stream.publish("events", os.urandom(PIECE_BYTES))
+            filler.unlink()
+            with pytest.raises(NatsError):
+                await stream.publish("events", b"refused although there is room")
+            await client.close()
+        with started(program, config, door):
+            client = await nats.connect(address)
+            stream = client.jetstream()
+            assert (await stream.publish("events", b"taken")).seq > 1
+            assert (await stream.get_msg("events", 1)).data == b"kept"
+            await client.close()
+
+
+def fill(path: Path) -> None:
+    """Write a file until the disk is full."""
+    with suppress(OSError), path.open("wb", buffering=0) as file:
+        while True:
+            file.write(bytes(PIECE_BYTES))
