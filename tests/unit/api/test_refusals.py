@@ -26,7 +26,7 @@ from appliance.base.errors import (
     Violation,
 )
 from tests.support.api_services import KEY_OF_BROKEN_LOOK_UP, PRIVATE_KEY, MemoryServices
-from tests.support.rpc import BATCH_CREATE, PUBLIC, QUERY, details, event, refused
+from tests.support.rpc import BATCH_CREATE, PRIVATE, PUBLIC, QUERY, details, event, refused
 from tests.unit.api.conftest import BODY_BYTES_MAX
 
 pytestmark = pytest.mark.anyio
@@ -218,9 +218,12 @@ async def test_unknown_paths(client: httpx.AsyncClient, path: str, code: str):
 async def test_unwritten_method(client: httpx.AsyncClient):
     """A method nobody has written yet says so, with details."""
     answer = await client.post(
-        "/public.dashboards.v1.SharedDashboardsService/Query",
-        headers={"content-type": "application/json"},
-        content=b'{"shareId": "a"}',
+        "/shared.insights.v1.InsightsService/SegmentUsers",
+        headers={**PRIVATE, "content-type": "application/json"},
+        json={
+            "timeRange": {"from": "2026-01-01T00:00:00Z", "to": "2026-01-08T00:00:00Z"},
+            "events": [{"event": {"kind": "page_view"}}],
+        },
     )
     found = details(refused(answer, 501, "unimplemented"))
     assert found["google.rpc.ErrorInfo"]["reason"] == "UNIMPLEMENTED"
