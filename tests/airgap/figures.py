@@ -170,7 +170,7 @@ def main() -> None:
         parser.error(reason)
     with tempfile.TemporaryDirectory(dir="/var/tmp") as folder:
         bundles = Path(os.environ.get("PUG_AIRGAP_BUNDLES", folder))
-        releases = Releases(REPOSITORY, bundles)
+        releases = Releases(REPOSITORY, bundles, fast=False)
         with guest_machine(Path(folder), f"pugf{os.getpid() % 100000}") as guest:
             bench = Bench(guest, releases)
             parts: dict[str, Callable[[], list[Figure]]] = {

@@ -12,11 +12,15 @@ _MIGRATIONS: Final = "appliance/storage/postgres/migrations"
 
 
 class Releases:
-    """Bundles of one signing key in a folder; a bundle is built when it is first asked for."""
+    """Bundles of one signing key in a folder; a bundle is built when it is first asked for.
 
-    def __init__(self, repository: Path, folder: Path) -> None:
+    `fast` builds them sooner and 4 % larger than what users get.
+    """
+
+    def __init__(self, repository: Path, folder: Path, *, fast: bool = True) -> None:
         self._repository = repository
         self._folder = folder
+        self._fast = fast
         self._folder.mkdir(parents=True, exist_ok=True)
 
     @property
@@ -108,7 +112,9 @@ class Releases:
         return path
 
     def _build(self, version: str, number: int, overlay: Path | None, *more: str) -> None:
-        options = ["--version", version, "--release", str(number), "--fast", *more]
+        options = ["--version", version, "--release", str(number), *more]
+        if self._fast:
+            options += ["--fast"]
         if overlay is not None:
             options += ["--overlay", str(overlay)]
         subprocess.run(
