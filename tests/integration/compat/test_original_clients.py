@@ -5,7 +5,7 @@ a browser, driven with the options, headers and retry rules that were seen.
 """
 
 import asyncio
-from collections.abc import Generator
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -14,7 +14,7 @@ from appliance.config.endpoints import resolve_endpoints
 from appliance.config.model import Settings
 from appliance.storage.clickhouse.client import ClickHouse
 from tests.support.foreign import descriptors, forgetful, has_node, run_program
-from tests.support.stack import VISIBLE_SECONDS_MAX, Stack, running_stack, until
+from tests.support.stack import VISIBLE_SECONDS_MAX, Stack, until
 
 pytestmark = [
     pytest.mark.integration,
@@ -24,23 +24,17 @@ pytestmark = [
 ]
 
 
-@pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Generator[Stack]:
-    """A whole appliance."""
-    with running_stack(tmp_path_factory.mktemp("original") / "pug") as running:
-        yield running
-
-
-def kinds(stack: Stack, ids: str) -> dict[str, int]:
-    """How often each kind is stored for ids like these; every copy counts."""
+def kinds(stack: Stack, ids: str, wanted: Iterable[str]) -> dict[str, int]:
+    """How often these kinds are stored for ids like these; every copy counts."""
 
     async def ask() -> dict[str, int]:
         store = ClickHouse(resolve_endpoints(Settings(data_dir=stack.data_dir)).clickhouse)
         try:
             found = await store.rows(
                 "SELECT kind, count() FROM events"
-                " WHERE distinct_id LIKE {ids:String} GROUP BY kind",
-                {"ids": ids},
+                " WHERE distinct_id LIKE {ids:String} AND kind IN {kinds:Array(String)}"
+                " GROUP BY kind",
+                {"ids": ids, "kinds": list(wanted)},
             )
             return {str(kind): int(str(number)) for kind, number in found}
         finally:
@@ -51,7 +45,7 @@ def kinds(stack: Stack, ids: str) -> dict[str, int]:
 
 def reaches(stack: Stack, ids: str, wanted: dict[str, int]) -> None:
     def enough() -> dict[str, int] | None:
-        found = kinds(stack, ids)
+        found = kinds(stack, ids, wanted)
         return found if sum(found.values()) >= sum(wanted.values()) else None
 
     assert until(enough, what=f"{wanted}", seconds=VISIBLE_SECONDS_MAX, pause=0.2) == wanted
@@ -74,7 +68,7 @@ def test_on_servers(stack: Stack, tmp_path: Path):
         "devices": "Unimplemented",
     }
     assert told["traits"] == {"name": "Mops"}
-    assert told["listed"] == ["user-connect-node"]
+    assert "user-connect-node" in told["listed"]
     reaches(stack, "anon-connect-node", {"connect_kind": 100})
 
 
@@ -90,4 +84,4 @@ def test_in_browsers(stack: Stack, tmp_path: Path):
         "hidden": True,
     }
     reaches(stack, "%-connect-web", {"page_view": 1, "while_hidden": 1, "while_leaving": 1})
-    reaches(stack, "cookieless-%", {"cookieless_kind": 1, "cookieless_while_leaving": 1})
+    reaches(stack, "cookieless-%", {"connect_cookieless": 1, "connect_cookieless_leaving": 1})

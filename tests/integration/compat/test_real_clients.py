@@ -4,7 +4,6 @@ Each test's claim holds in the event store and in the persons that the API shows
 """
 
 import asyncio
-from collections.abc import Generator
 from typing import Any
 
 import pytest
@@ -21,7 +20,7 @@ from tests.support.foreign import (
     has_node,
     run_client,
 )
-from tests.support.stack import VISIBLE_SECONDS_MAX, Stack, running_stack, until
+from tests.support.stack import VISIBLE_SECONDS_MAX, Stack, until
 
 pytestmark = [
     pytest.mark.integration,
@@ -40,13 +39,6 @@ POSTHOG_SERVERS = (
     *(name for name in PYTHON_PACKAGES if name.startswith("posthog")),
 )
 Row = dict[str, Any]
-
-
-@pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Generator[Stack]:
-    """A whole appliance."""
-    with running_stack(tmp_path_factory.mktemp("compat") / "pug") as running:
-        yield running
 
 
 def rows(stack: Stack, name: str, visitor: str = "") -> list[Row]:

@@ -5,7 +5,7 @@ import { visit } from './site.mjs'
 const [host, key, descriptors] = process.argv.slice(2)
 const told = await visit('connect-page.js', (page) => page.evaluate(async ([host, key, descriptors]) => {
   const client = window.start(host, key, descriptors)
-  const sent = await client.send([client.event('page_view', 'anon-connect-web'), client.cookieless('cookieless_kind')])
+  const sent = await client.send([client.event('page_view', 'anon-connect-web'), client.cookieless('connect_cookieless')])
   await client.identify('user-connect-web', 'anon-connect-web')
   const broken = await client.send([client.event('not a kind', 'anon-connect-web')])
   const stranger = await client.send([client.event('page_view', 'anon-connect-web')], 'pub_' + '0'.repeat(20))

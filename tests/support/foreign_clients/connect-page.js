@@ -41,6 +41,6 @@ window.start = (host, key, descriptors) => {
     new Blob([toBinary(Request, create(Request, { events }))], { type: 'application/proto' }),
   )
   const identify = (externalId, anonymousId) => client('sdk.profiles.v1.ProfilesSDKService').identify({ externalId, anonymousId, traits: { name: 'Mops' } })
-  addEventListener('pagehide', () => beacon([event('while_leaving', 'user-connect-web'), cookieless('cookieless_while_leaving')]))
+  addEventListener('pagehide', () => beacon([event('while_leaving', 'user-connect-web'), cookieless('connect_cookieless_leaving')]))
   return { send, beacon, identify, event, cookieless }
 }
