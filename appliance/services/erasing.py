@@ -47,6 +47,7 @@ from appliance.storage.postgres.erasure import (
     count_person_rows,
     delete_person_rows,
     fail_erasure,
+    find_completed,
     freeze_erasure,
     load_erasure,
     reopen_erasure,
@@ -126,7 +127,11 @@ class Eraser:
         That is so after the stores came back older: the erased are there again.
         """
         count = 0
-        for entry in await self._journal.entries():
+        entries = await self._journal.entries()
+        done = await find_completed(self._database, [one.request_id for one in entries])
+        for entry in entries:
+            if entry.request_id in done:
+                continue
             try:
                 reopened = await restore_erasure(
                     self._database,

@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 from appliance.base.clock import SystemClock
-from appliance.config.endpoints import PostgresEndpoint, resolve_endpoints
+from appliance.config.endpoints import Endpoints, PostgresEndpoint, resolve_endpoints
 from appliance.config.secrets import Secret
 from appliance.services.erasing import Eraser
 from appliance.services.erasure_journal import ErasureJournal
@@ -27,7 +27,6 @@ from appliance.storage.streams.connection import Streams
 from appliance.storage.streams.erasure import PersonQueues
 from appliance.storage.streams.publish import Publisher
 from tests.support.engines import engine_settings
-from tests.support.erasure_stage import ErasureStage
 
 ROOT = Path(__file__).parents[2]
 Change = Callable[..., Coroutine[Any, Any, Any]]
@@ -53,14 +52,16 @@ class Steps:
         setattr(owner, name, self.counting(getattr(owner, name)))
 
 
-def kill_before(stage: ErasureStage, data_dir: Path, request_id: str, step: int) -> bool:
+def kill_before(
+    endpoints: Endpoints, data_dir: Path, journal: Path, request_id: str, step: int
+) -> bool:
     """Run an erasure in a process that dies before that step; False when it had fewer steps."""
-    url = stage.jobs.endpoints.postgres.url.reveal()
+    url = endpoints.postgres.url.reveal()
     child = subprocess.run(
         [
             *(sys.executable, "-m", "tests.support.erasing_child"),
-            *(str(data_dir), url.partition("?")[2], stage.jobs.endpoints.clickhouse.database),
-            *(str(stage.journal_folder), request_id, str(step)),
+            *(str(data_dir), url.partition("?")[2], endpoints.clickhouse.database),
+            *(str(journal), request_id, str(step)),
         ],
         cwd=ROOT,
         check=False,

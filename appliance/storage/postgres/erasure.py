@@ -57,6 +57,9 @@ WHERE project_id = $1 AND external_id = $2 AND kind = 'erase'
   AND request_time >= to_timestamp($3::bigint / 1e6)
 LIMIT 1
 """
+_COMPLETED: Final = """
+SELECT id FROM compliance_requests WHERE id = ANY($1::text[]) AND status = 'completed'
+"""
 _HIDE: Final = """
 UPDATE profiles SET delete_time = $3, version = nextval('profile_versions')
 WHERE project_id = $1 AND id = $2 AND delete_time IS NULL
@@ -241,6 +244,12 @@ async def complete_erasure(
 async def fail_erasure(database: Postgres, request_id: str, error: str) -> None:
     """Set an open request to failed, with its cause."""
     await database.execute(_FAIL, request_id, error)
+
+
+async def find_completed(database: Postgres, ids: Sequence[str]) -> frozenset[str]:
+    """Which of these requests the ledger knows as completed."""
+    rows = await database.rows(_COMPLETED, list(ids))
+    return frozenset(str(row["id"]) for row in rows)
 
 
 async def restore_erasure(

@@ -71,6 +71,11 @@ async def is_clean(stage: ErasureStage, request: str) -> None:
     assert entries[request].completed
 
 
+def dies_before(stage: ErasureStage, engines: Settings, request: str, step: int) -> bool:
+    endpoints = stage.jobs.endpoints
+    return kill_before(endpoints, engines.data_dir, stage.journal_folder, request, step)
+
+
 async def start_over(stage: ErasureStage) -> None:
     for table in ("compliance_requests", "profile_devices", "profiles"):
         await stage.database.execute(f"DELETE FROM {table}")
@@ -84,7 +89,7 @@ async def test_killed_before_every_step(stage: ErasureStage, engines: Settings) 
     steps = 0
     for step in range(1, STEPS_MAX):
         request = await leave_traces(stage)
-        killed = kill_before(stage, engines.data_dir, request, step)
+        killed = dies_before(stage, engines, request, step)
         view = await stage.view(request)
         assert view is not None
         assert (view.status is ErasureStatus.COMPLETED) is not killed
@@ -105,7 +110,7 @@ async def test_control_without_frozen_ids_something_stays(
     left: set[str] = set()
     for step in range(1, STEPS_MAX):
         request = await leave_traces(stage)
-        if not kill_before(stage, engines.data_dir, request, step):
+        if not dies_before(stage, engines, request, step):
             break
         await stage.database.execute(
             "UPDATE compliance_requests SET distinct_ids = NULL, session_ids = NULL WHERE id = $1",
