@@ -75,7 +75,7 @@ def check(system: System, found: Any) -> None:
     assert encode_rows("p1", again.events).splitlines() == lines
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(system=st.sampled_from(System), records=st.lists(RECORDS, max_size=4), whole=st.booleans())
 def test_json_lines_of_anything(
     system: System, records: list[dict[str, object]], *, whole: bool
@@ -85,7 +85,7 @@ def test_json_lines_of_anything(
     check(system, JsonLines(_file(b"\n".join(lines))).read(99))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(content=st.binary(max_size=300), system=st.sampled_from(System))
 def test_bytes_of_anything(content: bytes, system: System) -> None:
     """Files that are none of ours."""
