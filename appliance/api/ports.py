@@ -13,7 +13,12 @@ from appliance.domain.figures import Family
 from appliance.domain.ingest.event import Batch
 from appliance.domain.ingest.facts import RequestFacts
 from appliance.domain.people.traits import Properties
-from appliance.gen.shared.insights.v1.insights_pb import QueryRequest, QueryResponse
+from appliance.gen.shared.insights.v1.insights_pb import (
+    QueryRequest,
+    QueryResponse,
+    SegmentUsersRequest,
+    SegmentUsersResponse,
+)
 from appliance.services.activity import ActivityService
 from appliance.services.compat import CompatService
 from appliance.services.control import ControlPlane
@@ -105,6 +110,12 @@ class Insights(Protocol):
 
     async def query(self, principal: Principal, request: QueryRequest, /) -> QueryResponse:
         """Answer one validated insight request."""
+        ...
+
+    async def people_behind(
+        self, principal: Principal, request: SegmentUsersRequest, /
+    ) -> SegmentUsersResponse:
+        """One page of the ids behind a number."""
         ...
 
 

@@ -9,9 +9,22 @@ from datetime import UTC, datetime, timedelta
 from typing import Final, Protocol
 
 from appliance.base.clock import Clock
+from appliance.base.errors import InvalidInputError
+from appliance.domain.insights.people_behind import plan_people_behind
 from appliance.domain.insights.plan import plan_insight
-from appliance.domain.insights.wire import parse_query, render_answer
-from appliance.gen.shared.insights.v1.insights_pb import QueryRequest, QueryResponse
+from appliance.domain.insights.wire import (
+    parse_event,
+    parse_groups,
+    parse_query,
+    parse_range,
+    render_answer,
+)
+from appliance.gen.shared.insights.v1.insights_pb import (
+    QueryRequest,
+    QueryResponse,
+    SegmentUsersRequest,
+    SegmentUsersResponse,
+)
 from appliance.storage.clickhouse.insights.run import ClickHouseInsights
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -44,3 +57,24 @@ class InsightsService:
         spec = parse_query(request, timezone=project.timezone)
         plan = plan_insight(spec, project_id=project.project_id, now_ms=now_ms)
         return render_answer(await self._store.answer(plan))
+
+    async def people_behind(
+        self, project: Project, request: SegmentUsersRequest
+    ) -> SegmentUsersResponse:
+        """The ids behind a number, one page of them; raises as `query` does."""
+        window = request.time_range
+        if window is None:
+            raise InvalidInputError("INVALID_INSIGHT_QUERY", "a time range is needed")
+        plan = plan_people_behind(
+            tuple(map(parse_event, request.events)),
+            parse_groups(request.filter_groups, request.filter_groups_operator),
+            parse_range(window),
+            project_id=project.project_id,
+            after=request.page_token,
+            page_size=request.page_size,
+        )
+        ids = await self._store.people_behind(plan)
+        answer = SegmentUsersResponse(distinct_ids=list(ids))
+        if len(ids) == plan.limit:
+            answer.next_page_token = ids[-1]
+        return answer

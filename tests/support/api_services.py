@@ -41,6 +41,8 @@ from appliance.gen.shared.insights.v1.insights_pb import (
     DataPoint,
     QueryRequest,
     QueryResponse,
+    SegmentUsersRequest,
+    SegmentUsersResponse,
     TrendSeries,
     TrendsResult,
 )
@@ -173,6 +175,11 @@ class MemoryInsights:
         self.requests.append(request)
         series = TrendSeries(event_kind="page_view", points=[DataPoint(value=0.0)])
         return QueryResponse(result=Oneof("trends", TrendsResult(series=[series])))
+
+    async def people_behind(
+        self, _principal: object, request: SegmentUsersRequest
+    ) -> SegmentUsersResponse:
+        return SegmentUsersResponse(distinct_ids=["d1"][: request.page_size])
 
 
 _NOWHERE = ClickHouseEndpoint(

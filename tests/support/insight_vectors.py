@@ -1,8 +1,4 @@
-"""The shared insight vectors, and the one list of what is not answered yet.
-
-Invariant: a vector case is either answered and compared, or its type is in `UNSERVED`; nothing is
-skipped silently. The list may only shrink.
-"""
+"""The shared insight vectors: every question of them is asked."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -14,12 +10,6 @@ from msgspec import Struct
 
 VECTORS_FILE: Final = Path(__file__).parents[1] / "contract" / "insight-vectors.json"
 
-UNSERVED: Final[frozenset[str]] = frozenset(
-    {
-        "SegmentUsers",
-    }
-)
-"""What this release answers with `unimplemented`; issue 6 empties the list."""
 
 Json = Mapping[str, object]
 

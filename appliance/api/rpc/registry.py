@@ -1,8 +1,7 @@
 """Every service of the contract that is served, its boundary and its handlers.
 
-Invariant: this list is explicit, so that the frozen binary has it, and complete: a method nobody
-has written yet answers `unimplemented`. Services that are defined but not served [services 11] are
-not here; their paths are unknown.
+Invariant: this list is explicit, so that the frozen binary has it, and complete. Services that are
+defined but not served [services 11] are not here; their paths are unknown.
 """
 
 from collections.abc import AsyncGenerator, Callable, Iterable

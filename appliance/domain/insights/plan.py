@@ -150,21 +150,30 @@ def _plan_series(spec: InsightSpec, event: EventQuery) -> SeriesPlan:
 def _plan_segmentation(
     spec: InsightSpec, segmentation: Segmentation, project_id: str, source: Source
 ) -> SegmentationPlan:
-    events = segmentation.events or (EventQuery(),)
-    first, *_ = events
-    if any(not event.is_condition_sent for event in segmentation.events):
-        raise InvalidInputError("INVALID_INSIGHT_QUERY", "an event without an event filter")
-    if len(events) > 1 and any(event.condition.is_empty for event in events):
-        raise InvalidInputError("INVALID_INSIGHT_QUERY", "an empty event filter among several")
+    first, *_ = segmentation.events or (EventQuery(),)
+    matches = plan_any_event(segmentation.events)
     load_zone(spec.zone)
     return SegmentationPlan(
         project_id=project_id,
         source=source,
         range=spec.range,
         filters=plan_groups(spec.filters),
-        matches=AnyOf(tuple(plan_event_condition(event.condition) for event in events)),
+        matches=matches,
         measure=_plan_measure(spec, first),
     )
+
+
+def plan_any_event(events: tuple[EventQuery, ...]) -> Condition:
+    """What holds for a row that any of the asked events matches; everything for none.
+
+    Raises InvalidInputError (`INVALID_INSIGHT_QUERY`) for events that cannot be joined.
+    """
+    if any(not event.is_condition_sent for event in events):
+        raise InvalidInputError("INVALID_INSIGHT_QUERY", "an event without an event filter")
+    if len(events) > 1 and any(event.condition.is_empty for event in events):
+        raise InvalidInputError("INVALID_INSIGHT_QUERY", "an empty event filter among several")
+    asked = events or (EventQuery(),)
+    return AnyOf(tuple(plan_event_condition(event.condition) for event in asked))
 
 
 def _plan_measure(spec: InsightSpec, event: EventQuery) -> Measure:

@@ -117,7 +117,7 @@ def _is_ranked_by_day(ranking: TopK) -> bool:
     if ranking.metric not in _COUNTABLE or not _is_kind_only(ranking.scope):
         return False
     match ranking.dimension:
-        case Dimension.EVENT_KIND:
+        case Dimension.EVENT_KIND | Dimension.COUNTRY:
             return True
         case Dimension.PROPERTY:
             return find_promoted(ranking.property) in EVENT_DIMENSIONS

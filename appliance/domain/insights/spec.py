@@ -17,6 +17,9 @@ BREAKDOWN_LIMIT_DEFAULT: Final = 10
 TOP_K_LIMIT_DEFAULT: Final = 10
 """Rows of a ranking when none is asked for [insights 2]."""
 
+COUNTRIES_MAX: Final = 676
+"""Rows of a map: every pair of letters."""
+
 
 class Granularity(StrEnum):
     """The width of a time bucket."""
@@ -83,6 +86,7 @@ class Dimension(StrEnum):
     PROPERTY = "property"
     EVENT_KIND = "event_kind"
     USER = "user"
+    COUNTRY = "country"
 
 
 class TimeRange(Struct, frozen=True, kw_only=True):

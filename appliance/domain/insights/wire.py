@@ -13,6 +13,7 @@ from protobuf.wkt.google.protobuf.struct_pb import Struct as Properties
 from protobuf.wkt.google.protobuf.timestamp_pb import Timestamp
 
 from appliance.base.errors import InvalidInputError, UnservedError
+from appliance.domain.insights.dimensions import Promoted
 from appliance.domain.insights.funnel import BOUNDS_SECONDS, FunnelAnswer, FunnelSeries, Times
 from appliance.domain.insights.ranking import OTHERS, RankedRow, RankingAnswer
 from appliance.domain.insights.retention import RetentionAnswer, RetentionSeries
@@ -24,6 +25,7 @@ from appliance.domain.insights.shape import (
 )
 from appliance.domain.insights.spec import (
     BREAKDOWN_LIMIT_DEFAULT,
+    COUNTRIES_MAX,
     TOP_K_LIMIT_DEFAULT,
     Aggregation,
     Breakdown,
@@ -212,6 +214,8 @@ def _parse_other_question(spec: pb.InsightQuerySpec) -> Question:
             return _parse_flow(spec.user_flow)
         case pb.InsightType.TOP_K:
             return _parse_top_k(spec.top_k)
+        case pb.InsightType.MAP:
+            return _parse_map(spec.map)
         case _:
             raise UnservedError("INSIGHT_TYPE_UNSERVED", "this insight type is not served")
 
@@ -242,6 +246,21 @@ def _parse_top_k(ranking: pb.TopKQuery | None) -> TopK:
         metric_property=ranking.metric_property,
         limit=ranking.limit or TOP_K_LIMIT_DEFAULT,
         omit_others=ranking.omit_others,
+    )
+
+
+def _parse_map(asked: pb.MapQuery | None) -> TopK:
+    """A ranking of countries, all of them and nothing else [services 13]."""
+    if asked is None:
+        raise _invalid("a map needs its configuration")
+    return TopK(
+        dimension=Dimension.COUNTRY,
+        property=Promoted.COUNTRY,
+        scope=parse_condition(asked.scope),
+        metric=_parse_aggregation(asked.metric),
+        metric_property=asked.metric_property,
+        limit=COUNTRIES_MAX,
+        omit_others=True,
     )
 
 

@@ -215,20 +215,6 @@ async def test_unknown_paths(client: httpx.AsyncClient, path: str, code: str):
         assert answer.headers["access-control-allow-origin"] == "https://a.b"
 
 
-async def test_unwritten_method(client: httpx.AsyncClient):
-    """A method nobody has written yet says so, with details."""
-    answer = await client.post(
-        "/shared.insights.v1.InsightsService/SegmentUsers",
-        headers={**PRIVATE, "content-type": "application/json"},
-        json={
-            "timeRange": {"from": "2026-01-01T00:00:00Z", "to": "2026-01-08T00:00:00Z"},
-            "events": [{"event": {"kind": "page_view"}}],
-        },
-    )
-    found = details(refused(answer, 501, "unimplemented"))
-    assert found["google.rpc.ErrorInfo"]["reason"] == "UNIMPLEMENTED"
-
-
 @pytest.mark.parametrize("way", ["length", "chunks", "gzip", "zstd"])
 async def test_too_large(client: httpx.AsyncClient, services: MemoryServices, way: str):
     """Too much, announced, in pieces or packed, is `invalid_argument` [sdk-protocol 4]."""

@@ -17,6 +17,8 @@ from appliance.gen.shared.insights.v1.insights_pb import (
     GetPropertyValuesResponse,
     QueryRequest,
     QueryResponse,
+    SegmentUsersRequest,
+    SegmentUsersResponse,
 )
 from appliance.services.discovery import DiscoveryService
 
@@ -35,6 +37,14 @@ class InsightAnswers(InsightsService):
         /,
     ) -> QueryResponse:
         return await self._insights.query(current_call.get().caller, request)
+
+    async def segment_users(
+        self,
+        request: SegmentUsersRequest,
+        ctx: RequestContext[SegmentUsersRequest, SegmentUsersResponse],  # noqa: ARG002 the shape of the library
+        /,
+    ) -> SegmentUsersResponse:
+        return await self._insights.people_behind(current_call.get().caller, request)
 
     async def get_filter_schema(
         self,

@@ -51,6 +51,7 @@ SELECT <name> AS name, <amount> AS amount, <people> AS people, <numbers> AS numb
 FROM events <persons>
 WHERE <window> AND <filters> AND <scope> AND <who>
 GROUP BY name
+<named>
 """
 
 _ROLLUP_GROUPS: Final = """
@@ -59,6 +60,7 @@ FROM dashboard_event_rollup_daily
 WHERE project_id = <project> AND dimension = <dimension>
     AND toInt64(day) BETWEEN <first_day> AND <last_day> AND <scope> AND <who>
 GROUP BY name
+<named>
 """
 
 _PERSONS: Final = """
@@ -126,6 +128,7 @@ def _event_groups(plan: RankingPlan) -> Fragment:
         filters=compile_condition(plan.filters, reading),
         scope=compile_condition(plan.scope, reading),
         who=literal(WITH_CONSENT if plan.measure.leaves_out_cookieless else "true"),
+        named=_named(plan),
     )
 
 
@@ -145,12 +148,13 @@ def _rollup_groups(plan: RankingPlan) -> Fragment:
         last_day=integer_value((plan.range.end_ms - 1) // DAY_MS),
         scope=compile_condition(plan.scope),
         who=literal("cookieless = 0" if plan.measure.leaves_out_cookieless else "true"),
+        named=_named(plan),
     )
 
 
 def _name(plan: RankingPlan) -> Fragment:
     match plan.dimension:
-        case Dimension.PROPERTY:
+        case Dimension.PROPERTY | Dimension.COUNTRY:
             return fill("toString(<text>)", text=text_form(plan.property))
         case Dimension.EVENT_KIND:
             return literal("toString(kind)")
@@ -158,6 +162,11 @@ def _name(plan: RankingPlan) -> Fragment:
             return literal("if(persons.person = '', events.distinct_id, persons.person)")
         case _:
             assert_never(plan.dimension)
+
+
+def _named(plan: RankingPlan) -> Fragment:
+    is_map = plan.dimension is Dimension.COUNTRY
+    return literal("HAVING match(name, '^[A-Z][A-Z]$')" if is_map else "")
 
 
 def _persons(plan: RankingPlan) -> Fragment:

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from appliance.base.errors import ApplianceError
 from appliance.domain.insights.funnel import FunnelPlan, FunnelRow, Times, shape_funnel
+from appliance.domain.insights.people_behind import PeopleBehindPlan
 from appliance.domain.insights.plan import InsightPlan, SegmentationPlan, TrendsPlan
 from appliance.domain.insights.ranking import (
     RankedPerson,
@@ -32,6 +33,7 @@ from appliance.domain.insights.user_flow import FlowEnd, FlowLink, UserFlowPlan,
 from appliance.storage.clickhouse.ask import ask
 from appliance.storage.clickhouse.client import ClickHouse, Row
 from appliance.storage.clickhouse.insights.funnels import compile_funnel
+from appliance.storage.clickhouse.insights.people_behind import compile_people_behind
 from appliance.storage.clickhouse.insights.ranking import (
     compile_live_profiles,
     compile_ranking,
@@ -90,6 +92,11 @@ class ClickHouseInsights:
             case _:
                 assert_never(plan)
         return answer
+
+    async def people_behind(self, plan: PeopleBehindPlan) -> tuple[str, ...]:
+        """The ids of one page; raises as `answer` does."""
+        rows = await ask(self._clickhouse, compile_people_behind(plan))
+        return tuple(str(row[0]) for row in rows)
 
     async def _rank(self, plan: RankingPlan) -> RankingAnswer:
         rows = [_read_ranked_row(row) for row in await ask(self._clickhouse, compile_ranking(plan))]
