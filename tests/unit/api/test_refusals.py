@@ -26,7 +26,7 @@ from appliance.base.errors import (
     Violation,
 )
 from tests.support.api_services import KEY_OF_BROKEN_LOOK_UP, PRIVATE_KEY, MemoryServices
-from tests.support.rpc import BATCH_CREATE, PRIVATE, PUBLIC, QUERY, details, event, refused
+from tests.support.rpc import BATCH_CREATE, PUBLIC, QUERY, details, event, refused
 from tests.unit.api.conftest import BODY_BYTES_MAX
 
 pytestmark = pytest.mark.anyio
