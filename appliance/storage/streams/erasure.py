@@ -12,7 +12,7 @@ from msgspec import Struct
 from nats.aio.msg import Msg
 from nats.errors import TimeoutError as FetchTimeoutError
 from nats.js import JetStreamContext
-from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy, Header
+from nats.js.api import AckPolicy, ConsumerConfig, ConsumerInfo, DeliverPolicy, Header
 from nats.js.errors import NotFoundError
 
 from appliance.domain.people.erasure import QueueMarks, StreamMark
@@ -100,10 +100,13 @@ class PersonQueues:
             if str(told.created) != mark.life:
                 return True
             state = await jetstream.consumer_info(PROFILES_STREAM, PROFILE_CONSUMERS[subject])
-        if not state.num_pending and not state.num_ack_pending:
-            return True
-        floor = state.ack_floor.stream_seq if state.ack_floor is not None else 0
-        return floor >= mark.sequence
+            try:
+                newest = (await jetstream.get_last_msg(PROFILES_STREAM, subject)).seq or 0
+            except NotFoundError:
+                newest = 0
+        # the count of what is pending can trail behind what was stored a moment ago
+        idle = not state.num_pending
+        return _handled(state) >= mark.sequence or (idle and _handled(state) >= newest)
 
     async def handled_profiles(self) -> dict[str, int]:
         """Of each subject of `profiles`, up to which sequence its worker is done."""
@@ -111,11 +114,7 @@ class PersonQueues:
         done: dict[str, int] = {}
         with stream_errors():
             for subject, durable in PROFILE_CONSUMERS.items():
-                end = (await jetstream.stream_info(PROFILES_STREAM)).state.last_seq
-                state = await jetstream.consumer_info(PROFILES_STREAM, durable)
-                floor = state.ack_floor.stream_seq if state.ack_floor is not None else 0
-                idle = not state.num_pending and not state.num_ack_pending
-                done[subject] = max(floor, end) if idle else floor
+                done[subject] = _handled(await jetstream.consumer_info(PROFILES_STREAM, durable))
         return done
 
     async def read(
@@ -175,6 +174,14 @@ class PersonQueues:
 
 _SERVERS_OWN: Final = frozenset({Header.MSG_ID.value})
 _Pull = JetStreamContext.PullSubscription
+
+
+def _handled(state: ConsumerInfo) -> int:
+    """Up to which sequence a consumer was given messages and is done with every one."""
+    floor = state.ack_floor.stream_seq if state.ack_floor is not None else 0
+    if state.num_ack_pending or state.delivered is None:
+        return floor
+    return max(floor, state.delivered.stream_seq)
 
 
 def _reader(first: int) -> ConsumerConfig:
