@@ -82,8 +82,9 @@ async def open_board_desk(control: ControlStack, form: str) -> BoardDesk:
 
 def text_tile(body: str, *, name: str = "", tile_id: str = "") -> DashboardTileInput:
     """A tile that shows a text."""
-    content = Oneof("markdown", MarkdownTileContent(body=body))
-    return DashboardTileInput(id=tile_id, display_name=name, content=content)
+    return DashboardTileInput(
+        id=tile_id, display_name=name, content=Oneof("markdown", MarkdownTileContent(body=body))
+    )
 
 
 def insight_tile(spec: InsightQuerySpec, *, name: str = "") -> DashboardTileInput:
