@@ -2,7 +2,7 @@
 
 import pytest
 
-from appliance.base.errors import ConnectCode, InvalidInputError, UnservedError
+from appliance.base.errors import InvalidInputError
 from appliance.domain.insights.filters import AllOf, AnyOf, KindIs, NumberTest, TextTest
 from appliance.domain.insights.plan import EVENTS_MAX, SegmentationPlan, TrendsPlan, plan_insight
 from appliance.domain.insights.route import DAY_MS
@@ -20,7 +20,6 @@ from appliance.domain.insights.spec import (
     Segmentation,
     TimeRange,
     Trends,
-    UserFlow,
 )
 
 
@@ -125,9 +124,3 @@ def test_what_the_handler_refuses() -> None:
 def test_a_single_empty_event_is_everything_to_a_segmentation() -> None:
     """[insights 10]"""
     assert _plan(Segmentation(events=(_event(),))) == _plan(Segmentation())
-
-
-def test_what_is_not_served_yet_is_unimplemented() -> None:
-    with pytest.raises(UnservedError) as caught:
-        _plan(UserFlow())
-    assert caught.value.code is ConnectCode.UNIMPLEMENTED
