@@ -62,5 +62,5 @@ def test_statement_that_ended_by_itself_is_not_waited_for() -> None:
         raise EngineError(Codes.UNKNOWN_FORMAT, "no such format")
 
     feed = Feed(_cut_off(), lambda: False)
-    with pytest.raises(EngineError, match="cut off|no such format"):
+    with pytest.raises(EngineError, match=r"cut off|no such format"):
         feed.run(refused)
