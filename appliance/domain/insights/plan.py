@@ -2,7 +2,7 @@
 
 Invariant: a plan leaves nothing to decide and nothing to refuse: instants, bucket edges, source,
 resolved conditions, measures and limits. Compilers in `storage/clickhouse/insights/` only write it
-down, `shape.py` only reads the rows back. What is not served yet is refused here, by type.
+down, `shape.py` only reads the rows back.
 """
 
 from typing import Final, assert_never
@@ -97,7 +97,7 @@ def plan_insight(spec: InsightSpec, *, project_id: str, now_ms: int) -> InsightP
     """What will be computed for a spec at the request time `now_ms`.
 
     Raises InvalidInputError (`INVALID_INSIGHT_QUERY`) for what the contract lets the handler
-    refuse [insights 21.3], UnservedError for insight types that are not served yet.
+    refuse [insights 21.3].
     """
     assert project_id, "a question without a project would see every project"
     _check_size(spec)

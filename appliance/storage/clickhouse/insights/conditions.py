@@ -6,7 +6,6 @@ and joined freely. Text tests read the text form, number tests the numeric one [
 
 from typing import Final, LiteralString, Protocol, assert_never
 
-from appliance.base.errors import UnservedError
 from appliance.domain.insights.dimensions import EventProperty, ProfileProperty, Property
 from appliance.domain.insights.filters import (
     AllOf,
@@ -185,6 +184,7 @@ def _compile_number_test(test: NumberTest, reading: Reading) -> Fragment:
 
 
 def _of_event(subject: Property) -> EventProperty:
-    if isinstance(subject, ProfileProperty):
-        raise UnservedError("PROFILE_FILTER_UNSERVED", "profile filters are not served yet")
+    assert not isinstance(subject, ProfileProperty), (
+        "rows that know no people are not filtered by them"
+    )
     return subject
