@@ -1,5 +1,7 @@
 """The truth about insights, slowly: plain loops over events in the form of the shared vectors.
 
+Trends and segmentation here, the other types in `oracle_*.py`.
+
 Invariant: written from the contract alone; shares the question types with the product, but no
 planning, no SQL and no bucket arithmetic. Where the contract leaves a choice (rest of a breakdown)
 the caller says which arm is meant.
@@ -48,13 +50,13 @@ def trends(spec: InsightSpec, events: Sequence[Event], *, is_rest_exact: bool) -
     assert isinstance(question, Trends)
     asked = question.events or (EventQuery(),)
     keys = question.breakdown.properties
-    rows = [event for event in events if _is_in_range(spec, event) and _passes(spec, event)]
-    label = {id(row): bucket_label(spec, _time_ms(row)) for row in rows}
+    rows = [event for event in events if is_in_range(spec, event) and passes(spec, event)]
+    label = {id(row): bucket_label(spec, time_ms(row)) for row in rows}
     cells: dict[int, dict[tuple[str, Cell], list[Event]]] = {}
     for index, query in enumerate(asked):
         found: defaultdict[tuple[str, Cell], list[Event]] = defaultdict(list)
         for row in rows:
-            if _matches(query.condition, row) and _counts(query, row, spec):
+            if matches(query.condition, row) and _counts(query, row, spec):
                 split = tuple(text(row, key) for key in keys)
                 found[str(row["kind"]), (label[id(row)], split)].append(row)
         cells[index] = dict(found)
@@ -74,9 +76,9 @@ def segmentation(spec: InsightSpec, events: Sequence[Event]) -> float:
     rows = [
         event
         for event in events
-        if _is_in_range(spec, event)
-        and _passes(spec, event)
-        and any(_matches(query.condition, event) for query in asked)
+        if is_in_range(spec, event)
+        and passes(spec, event)
+        and any(matches(query.condition, event) for query in asked)
         and _counts(asked[0], event, spec)
     ]
     return measure(asked[0], rows)
@@ -159,28 +161,45 @@ def _fold(
 
 
 def _best(totals: Mapping[SeriesKey, float], limit: int | None) -> set[SeriesKey]:
-    by_kind: defaultdict[str, list[tuple[float, bytes, SeriesKey]]] = defaultdict(list)
+    by_kind: defaultdict[str, dict[tuple[str, ...], float]] = defaultdict(dict)
     for (kind, split), total in totals.items():
-        by_kind[kind].append((-total, "\0".join(split).encode(), (kind, split)))
-    return {key for ranked in by_kind.values() for _, _, key in sorted(ranked)[:limit]}
+        by_kind[kind][split] = total
+    return {
+        (kind, split)
+        for kind, found in by_kind.items()
+        for split in best(found, len(found) if limit is None else limit)
+    }
 
 
-def _is_in_range(spec: InsightSpec, event: Event) -> bool:
-    return spec.range.start_ms <= _time_ms(event) < spec.range.end_ms
+def is_in_range(spec: InsightSpec, event: Event) -> bool:
+    """Half-open [insights 3.1]."""
+    return spec.range.start_ms <= time_ms(event) < spec.range.end_ms
+
+
+def has_consent(spec: InsightSpec, event: Event) -> bool:
+    """Whether an event takes part where people are told apart [insights 7]."""
+    return spec.include_cookieless or not str(event["distinct_id"]).startswith("cookieless-")
+
+
+def best(totals: Mapping[tuple[str, ...], float], limit: int) -> set[tuple[str, ...]]:
+    """The tuples that a breakdown keeps [insights 9.1]."""
+    ranked = sorted(totals, key=lambda split: (-totals[split], "\0".join(split).encode()))
+    return set(ranked[:limit])
 
 
 def _counts(query: EventQuery, event: Event, spec: InsightSpec) -> bool:
-    is_cookieless = str(event["distinct_id"]).startswith("cookieless-")
-    return spec.include_cookieless or query.aggregation not in _PEOPLE or not is_cookieless
+    return query.aggregation not in _PEOPLE or has_consent(spec, event)
 
 
-def _matches(condition: EventCondition, event: Event) -> bool:
+def matches(condition: EventCondition, event: Event) -> bool:
+    """Kind and filters of one asked event [insights 2]."""
     if condition.kind and condition.kind != event["kind"]:
         return False
     return all(_holds(asked, event) for asked in condition.filters)
 
 
-def _passes(spec: InsightSpec, event: Event) -> bool:
+def passes(spec: InsightSpec, event: Event) -> bool:
+    """The top-level filter groups [insights 5.3]."""
     if not spec.filters.groups:
         return True
     join = any if spec.filters.logic is Logic.OR else all
@@ -220,7 +239,8 @@ def _held(event: Event, key: str) -> object | None:
     return bag.get(key)
 
 
-def _time_ms(event: Event) -> int:
+def time_ms(event: Event) -> int:
+    """When it occurred, in milliseconds since 1970."""
     return _ms(datetime.fromisoformat(str(event["occur_time"])))
 
 
