@@ -71,6 +71,7 @@ def create_app(
             **services.ingest.counts,
             **services.identify.counts,
             **services.compat.counts,
+            **services.insights.counts,
             **services.control.mail.queue.counts,
             **services.control.erasure.counts,
         }

@@ -45,6 +45,7 @@ _LABELS: Final[dict[str, str]] = {
     "events.cookieless_identity_source_total": "source",
     "emails.publish_failure_total": "kind",
     "profiles.degraded_alias_erasure_total": "outcome",
+    "insights.kept_answers_total": "outcome",
 }
 """Label names of the contract's counters; the others are told apart by `reason`."""
 _FROM_THE_START: Final[dict[tuple[str, str], int]] = {

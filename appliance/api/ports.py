@@ -106,7 +106,10 @@ class Identify(Protocol):
 
 
 class Insights(Protocol):
-    """Answers about many events."""
+    """Answers about many events; `counts` says how many were kept ones, by metric and outcome."""
+
+    @property
+    def counts(self) -> Mapping[tuple[str, str], int]: ...
 
     async def query(self, principal: Principal, request: QueryRequest, /) -> QueryResponse:
         """Answer one validated insight request."""

@@ -2,16 +2,19 @@
 
 Invariant: the project comes from the credential and the zone from the project, never from the
 message [insights 1]; one request is one instant, read once, for every decision about the present.
+An answer may be one given before to the same question about the same data (`kept_answers.py`).
 The stages: `domain/insights/wire.py` → `plan.py` → `storage/clickhouse/insights/` → `shape.py`.
 """
 
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 from typing import Final, Protocol
 
 from appliance.base.clock import Clock
-from appliance.base.errors import InvalidInputError
+from appliance.base.errors import ApplianceError, InvalidInputError
 from appliance.domain.insights.people_behind import plan_people_behind
 from appliance.domain.insights.plan import plan_insight
+from appliance.domain.insights.spec import Dimension, InsightSpec, TopK
 from appliance.domain.insights.wire import (
     parse_event,
     parse_groups,
@@ -25,7 +28,10 @@ from appliance.gen.shared.insights.v1.insights_pb import (
     SegmentUsersRequest,
     SegmentUsersResponse,
 )
+from appliance.services.kept_answers import Asked, KeptAnswers, name_question
 from appliance.storage.clickhouse.insights.run import ClickHouseInsights
+
+KEPT_METRIC: Final = "insights.kept_answers_total"
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -41,11 +47,19 @@ class Project(Protocol):
 
 
 class InsightsService:
-    """`shared.insights.v1` without the wire around it."""
+    """`shared.insights.v1` without the wire around it; without `kept` every answer is computed.
 
-    def __init__(self, store: ClickHouseInsights, clock: Clock) -> None:
+    `counts` is what the metrics show: questions answered from memory, computed, and those whose
+    answers are never kept.
+    """
+
+    def __init__(
+        self, store: ClickHouseInsights, clock: Clock, *, kept: KeptAnswers | None = None
+    ) -> None:
         self._store = store
         self._clock = clock
+        self._kept = kept
+        self.counts: Counter[tuple[str, str]] = Counter()
 
     async def query(self, project: Project, request: QueryRequest) -> QueryResponse:
         """Answer one validated request.
@@ -56,7 +70,26 @@ class InsightsService:
         now_ms = (self._clock.now() - _EPOCH) // timedelta(milliseconds=1)
         spec = parse_query(request, timezone=project.timezone)
         plan = plan_insight(spec, project_id=project.project_id, now_ms=now_ms)
-        return render_answer(await self._store.answer(plan))
+        asked = await self._name(project, spec)
+        known = self._kept.find(asked) if self._kept and asked else None
+        if known is not None:
+            self.counts[KEPT_METRIC, "hit"] += 1
+            return QueryResponse.from_binary(known)
+        self.counts[KEPT_METRIC, "miss" if asked else "never"] += 1
+        answer = render_answer(await self._store.answer(plan))
+        if self._kept and asked:
+            self._kept.keep(asked, answer.to_binary())
+        return answer
+
+    async def _name(self, project: Project, spec: InsightSpec) -> Asked | None:
+        """The key of a question whose answer may be kept; the version is read before it."""
+        if self._kept is None or _tells_people(spec):
+            return None
+        try:
+            version = await self._store.data_version()
+        except ApplianceError:
+            return None  # the question itself will say what is wrong
+        return name_question(project.project_id, spec, version)
 
     async def people_behind(
         self, project: Project, request: SegmentUsersRequest
@@ -78,3 +111,9 @@ class InsightsService:
         if len(ids) == plan.limit:
             answer.next_page_token = ids[-1]
         return answer
+
+
+def _tells_people(spec: InsightSpec) -> bool:
+    """Whether profiles are shown beside rows, which are never kept [insights 21.4]."""
+    question = spec.question
+    return isinstance(question, TopK) and question.dimension is Dimension.USER

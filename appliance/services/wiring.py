@@ -31,6 +31,7 @@ from appliance.services.identify import IdentifyService
 from appliance.services.ingest import IngestService
 from appliance.services.insights import InsightsService
 from appliance.services.jobs.requests import JobsService
+from appliance.services.kept_answers import KeptAnswers
 from appliance.services.keys import KeyRing
 from appliance.services.limits import LimitsService
 from appliance.services.people import PeopleService
@@ -97,7 +98,9 @@ class Services:
         )
         self.identify = IdentifyService(publisher, chosen)
         self.compat = CompatService(self.ingest, self.identify, chosen)
-        self.insights = InsightsService(ClickHouseInsights(self._clickhouse), chosen)
+        self.insights = InsightsService(
+            ClickHouseInsights(self._clickhouse), chosen, kept=KeptAnswers(chosen)
+        )
         people = PeopleReader(self._clickhouse)
         self.people = PeopleService(people)
         self.activity = ActivityService(ActivityReader(self._clickhouse), people, chosen)

@@ -167,6 +167,7 @@ class MemoryInsights:
         self.requests: list[QueryRequest] = []
         self.failure: ApplianceError | None = None
         self.seconds = 0.0
+        self.counts: Counter[tuple[str, str]] = Counter()
 
     async def query(self, _principal: object, request: QueryRequest) -> QueryResponse:
         if self.failure is not None:

@@ -32,6 +32,7 @@ from appliance.domain.insights.spec import Dimension
 from appliance.domain.insights.user_flow import FlowEnd, FlowLink, UserFlowPlan, shape_user_flow
 from appliance.storage.clickhouse.ask import ask
 from appliance.storage.clickhouse.client import ClickHouse, Row
+from appliance.storage.clickhouse.insights.data_version import compile_data_version
 from appliance.storage.clickhouse.insights.funnels import compile_funnel
 from appliance.storage.clickhouse.insights.people_behind import compile_people_behind
 from appliance.storage.clickhouse.insights.ranking import (
@@ -97,6 +98,11 @@ class ClickHouseInsights:
         """The ids of one page; raises as `answer` does."""
         rows = await ask(self._clickhouse, compile_people_behind(plan))
         return tuple(str(row[0]) for row in rows)
+
+    async def data_version(self) -> int:
+        """A number that is another one after anything was stored; raises as `answer` does."""
+        ((version,),) = await ask(self._clickhouse, compile_data_version())
+        return msgspec.convert(version, int)
 
     async def _rank(self, plan: RankingPlan) -> RankingAnswer:
         rows = [_read_ranked_row(row) for row in await ask(self._clickhouse, compile_ranking(plan))]
