@@ -1,0 +1,299 @@
+"""How long every type of insight takes, cold and warm, from roll-ups and from events.
+
+    scripts/bench query [--json] [--events 1M] [--projects N] [--rounds 7]
+
+Starts an event store of its own and fills it with events that the engine makes itself. Cold is
+without any cache: the engine's are dropped, and so are the pages of its files. Warm is the median
+of the rounds after that. `kept` is the same question once more, from the memory of answers. Where
+a roll-up answers, the events are asked too. Ends with 1 when both disagree about a total.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import platform
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+from msgspec.structs import replace
+
+from appliance.config.endpoints import resolve_endpoints
+from appliance.domain.insights.plan import InsightPlan, plan_insight
+from appliance.domain.insights.route import Source
+from appliance.domain.insights.sessions import SessionNumberPlan, SessionTrendsPlan
+from appliance.domain.insights.shape import SegmentationAnswer
+from appliance.domain.insights.wire import parse_query, render_answer
+from appliance.services.insights import InsightsService
+from appliance.services.kept_answers import KeptAnswers
+from appliance.storage.clickhouse.client import ClickHouse
+from appliance.storage.clickhouse.insights.run import ClickHouseInsights
+from appliance.storage.clickhouse.ledger import migrate_clickhouse
+from tests.bench.query_questions import FILL, PAGES, QUESTIONS, request_of
+from tests.support.clocks import FixedClock
+from tests.support.engines import running_engines
+
+NOW = datetime(2025, 6, 1, tzinfo=UTC)
+BLOCK = 500_000
+PROJECT_EVENTS = 10_000_000
+"""T3 speaks of 100 million events, and of a project with ten of them."""
+
+SETTLE_SECONDS_MAX = 600
+PROMISED_MS = {
+    "overview page": 500,
+    "trend, total by day": 500,
+    "dashboard of 8 tiles": 500,
+    "funnel, 4 steps": 3000,
+}
+_CACHES = ("MARK CACHE", "UNCOMPRESSED CACHE", "QUERY CONDITION CACHE", "PRIMARY INDEX CACHE")
+
+
+class Cell(msgspec.Struct, frozen=True, kw_only=True):
+    """One question from one source, in milliseconds; `kept_ms` is 0 where nothing is kept."""
+
+    name: str
+    source: str
+    cold_ms: float
+    warm_ms: float
+    worst_ms: float
+    kept_ms: float = 0.0
+
+
+class Report(msgspec.Struct, frozen=True, kw_only=True):
+    """A whole run; `disagreeing` names totals that both sources tell differently."""
+
+    at: str
+    machine: str
+    events: int
+    projects: int
+    filled_seconds: float
+    cells: list[Cell]
+    verdict: dict[str, str]
+    disagreeing: list[str]
+
+
+class Project:
+    """The one that is asked about."""
+
+    project_id = "bench-0"
+    timezone = ""
+
+
+class Bench:
+    """Asks one filled store."""
+
+    def __init__(self, clickhouse: ClickHouse, folder: Path, rounds: int) -> None:
+        self._clickhouse = clickhouse
+        self._folder = folder
+        self._rounds = rounds
+        self._store = ClickHouseInsights(clickhouse)
+        clock = FixedClock(NOW)
+        self._service = InsightsService(self._store, clock)
+        self._keeping = InsightsService(self._store, clock, kept=KeptAnswers(clock))
+        self.disagreeing: list[str] = []
+
+    async def question(self, name: str, spec) -> list[Cell]:
+        """A question from the source that is chosen, and from events."""
+        request = request_of(spec)
+        planned = plan_insight(
+            parse_query(request, timezone=""),
+            project_id=Project.project_id,
+            now_ms=int(NOW.timestamp()) * 1000,
+        )
+        source = source_of(planned)
+        chosen = await self._cell(name, source, lambda: self._service.query(Project(), request))
+        cells = [replace(chosen, kept_ms=await self._kept_ms(request))]
+        if source is not Source.EVENTS:
+            raw = from_events(planned)
+            cells.append(await self._cell(name, Source.EVENTS, lambda: self._answer(raw)))
+            await self._compare(name, planned, raw)
+        return cells
+
+    async def page(self, name: str, specs) -> Cell:
+        """Questions asked at the same time, as a page does."""
+        requests = [request_of(spec) for spec in specs]
+
+        async def ask_all() -> None:
+            await asyncio.gather(*(self._service.query(Project(), one) for one in requests))
+
+        return await self._cell(f"{name} ({len(requests)} questions)", "as chosen", ask_all)
+
+    async def _answer(self, plan: InsightPlan) -> None:
+        render_answer(await self._store.answer(plan))
+
+    async def _cell(self, name: str, source: str, ask: Callable[[], Awaitable[object]]) -> Cell:
+        await self._forget()
+        cold = await timed(ask)
+        warm = [await timed(ask) for _ in range(self._rounds)]
+        return Cell(
+            name=name,
+            source=str(source),
+            cold_ms=round(cold, 1),
+            warm_ms=round(statistics.median(warm), 1),
+            worst_ms=round(max(warm), 1),
+        )
+
+    async def _kept_ms(self, request) -> float:
+        await self._keeping.query(Project(), request)
+        before = sum(n for (_, what), n in self._keeping.counts.items() if what == "hit")
+        took = await timed(lambda: self._keeping.query(Project(), request))
+        hits = sum(n for (_, what), n in self._keeping.counts.items() if what == "hit")
+        return round(took, 1) if hits > before else 0.0
+
+    async def _compare(self, name: str, chosen: InsightPlan, raw: InsightPlan) -> None:
+        one, other = await self._store.answer(chosen), await self._store.answer(raw)
+        if not isinstance(one, SegmentationAnswer) or not isinstance(other, SegmentationAnswer):
+            return
+        if abs(one.total - other.total) > 0.02 * abs(other.total):  # people are estimated
+            self.disagreeing.append(name)
+
+    async def _forget(self) -> None:
+        for cache in _CACHES:
+            await self._clickhouse.command(f"SYSTEM DROP {cache}")
+        await asyncio.to_thread(forget_pages, self._folder)
+
+
+def source_of(plan: InsightPlan) -> Source:
+    """Where the answer of a plan comes from."""
+    if isinstance(plan, SessionNumberPlan | SessionTrendsPlan):
+        return plan.sessions.source
+    return getattr(plan, "source", Source.EVENTS)
+
+
+def from_events(plan: InsightPlan) -> InsightPlan:
+    """The same plan, asked of the events."""
+    if isinstance(plan, SessionNumberPlan | SessionTrendsPlan):
+        return replace(plan, sessions=replace(plan.sessions, source=Source.EVENTS))
+    return replace(plan, source=Source.EVENTS)
+
+
+async def timed(ask: Callable[[], Awaitable[object]]) -> float:
+    """How long an answer takes, in milliseconds."""
+    started = time.perf_counter()
+    await ask()
+    return (time.perf_counter() - started) * 1000
+
+
+def forget_pages(folder: Path) -> None:
+    """Ask the kernel to let go of what it remembers of the files."""
+    for path in folder.rglob("*"):
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+        except OSError:  # merged away
+            continue
+        try:
+            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+        except OSError:  # a folder
+            continue
+        finally:
+            os.close(descriptor)
+
+
+async def fill(clickhouse: ClickHouse, events: int, projects: int) -> None:
+    """Let the engine make its events, and finish its merges."""
+    people = max(events // 200, 100)
+    for start in range(0, events, BLOCK):
+        rows = min(BLOCK, events - start)
+        parameters = {"start": start, "rows": rows, "projects": projects, "people": people}
+        await clickhouse.command(FILL, parameters)
+        print(f"{start + rows:,} events", file=sys.stderr, flush=True)
+    limit = time.monotonic() + SETTLE_SECONDS_MAX
+    while time.monotonic() < limit:
+        ((merging,),) = await clickhouse.rows("SELECT count() FROM system.merges")
+        if not merging:
+            break
+        await asyncio.sleep(1)
+    os.sync()
+
+
+def judge(cells: Sequence[Cell], events: int) -> dict[str, str]:
+    """Each promise of T3, and whether it was kept with so many events."""
+    found: dict[str, str] = {}
+    for name, wanted in PROMISED_MS.items():
+        cell = next(one for one in cells if one.name.partition(" (")[0] == name)
+        for way, took in (("cold", cell.cold_ms), ("warm", cell.warm_ms)):
+            kept = "reached" if took <= wanted else "missed"
+            found[f"{name}, {way}, {events:,} events"] = f"{kept}: {took:g} ms, wanted {wanted}"
+    return found
+
+
+def show(report: Report) -> None:
+    """The table for people."""
+    print(f"{report.machine}; {report.events:,} events in {report.projects} project(s)")
+    print(f"{'milliseconds':52}{'cold':>9}{'warm':>9}{'worst':>9}{'kept':>7}")
+    for cell in report.cells:
+        kept = f"{cell.kept_ms:>7}" if cell.kept_ms else ""
+        print(
+            f"{cell.name:36}{cell.source:16}{cell.cold_ms:>9}{cell.warm_ms:>9}{cell.worst_ms:>9}"
+            + kept
+        )
+    print()
+    for name, told in report.verdict.items():
+        print(f"T3, {name}: {told}")
+    for name in report.disagreeing:
+        print(f"ROLL-UP AND EVENTS DISAGREE: {name}")
+
+
+async def run(events: int, projects: int, rounds: int) -> Report:
+    """Fill an engine and ask it everything."""
+    with tempfile.TemporaryDirectory(prefix="query-bench-") as name:
+        folder = Path(name) / "pug"
+        async with running_engines(folder, {"clickhouse"}) as settings:
+            endpoint = resolve_endpoints(settings).clickhouse
+            await migrate_clickhouse(endpoint, lambda _: None)
+            clickhouse = ClickHouse(endpoint, answer_seconds_max=600)
+            try:
+                started = time.perf_counter()
+                await fill(clickhouse, events, projects)
+                filled = time.perf_counter() - started
+                bench = Bench(clickhouse, folder, rounds)
+                cells: list[Cell] = []
+                for title, spec in QUESTIONS.items():
+                    cells += await bench.question(title, spec)
+                for title, specs in PAGES.items():
+                    cells.append(await bench.page(title, specs))
+            finally:
+                await clickhouse.close()
+    return Report(
+        at=datetime.now(tz=UTC).isoformat(timespec="seconds"),
+        machine=f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}",
+        events=events,
+        projects=projects,
+        filled_seconds=round(filled, 1),
+        cells=cells,
+        verdict=judge(cells, events),
+        disagreeing=bench.disagreeing,
+    )
+
+
+def number(text: str) -> int:
+    """A count of events: `200000`, `200k`, `10M`."""
+    units = {"k": 1_000, "m": 1_000_000}
+    unit = units.get(text[-1].lower(), 1)
+    return int(float(text[:-1]) * unit) if unit > 1 else int(text)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--events", type=number, default=1_000_000, help="for example 10M")
+    parser.add_argument("--projects", type=int, help="default: one for ten million events")
+    parser.add_argument("--rounds", type=int, default=7, help="warm answers of each question")
+    parser.add_argument("--json", action="store_true", help="one JSON object")
+    chosen = parser.parse_args()
+    projects = chosen.projects or max(1, chosen.events // PROJECT_EVENTS)
+    report = asyncio.run(run(chosen.events, projects, chosen.rounds))
+    if chosen.json:
+        print(json.dumps(msgspec.to_builtins(report)))
+    else:
+        show(report)
+    return 1 if report.disagreeing else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
