@@ -3,7 +3,9 @@
 Invariant: one row for a person, made of their matching events only: how far they came, their
 breakdown tuple, and, where asked, the times between steps. How far is the server's own
 `windowFunnel` over whole seconds, whose rules are the contract's; times are a walk over the
-person's events in the order of their milliseconds, each as the first step it matches.
+person's events in the order of their milliseconds, each as the first step it matches. The walk
+looks for one step after the other in whole arrays: a fold over the events takes twenty times
+as long.
 """
 
 from typing import Final
@@ -65,23 +67,29 @@ SELECT
         toUInt64(toUnixTimestamp64Second(occur_time) + <epoch_shift>), <steps>
     ) AS level,
     level >= <walking_level> AS walks,
-    <walk> AS passages
+    <walk>
 FROM events
 WHERE <window> AND <filters> AND <who> AND (<any_step>)
 GROUP BY distinct_id
 """
 
-_WALK: Final = """if(walks, arrayFold(
-    (walked, seen) -> multiIf(
-        walked.4 = 1 OR seen.3 != walked.1, walked,
-        walked.1 = 1, (toUInt8(2), seen.1, seen.1, toUInt8(0), walked.5),
-        seen.1 > walked.2 + <window_ms>, (walked.1, walked.2, walked.3, toUInt8(1), walked.5),
-        (toUInt8(walked.1 + 1), walked.2, seen.1, toUInt8(0),
-            arrayPushBack(walked.5, seen.1 - walked.3))
-    ),
-    arraySort(groupArray((toUnixTimestamp64Milli(occur_time), event_id, toUInt8(<first_step>)))),
-    (toUInt8(1), toInt64(0), toInt64(0), toUInt8(0), emptyArrayInt64())
-).5, emptyArrayInt64())"""
+_WALK: Final = """if(walks,
+        arraySort(groupArray(
+            (toUnixTimestamp64Milli(occur_time), event_id, toUInt8(<first_step>))
+        )),
+        []) AS seen,
+    arrayMap(one -> one.1, seen) AS times_seen,
+    arrayMap(one -> one.3, seen) AS steps_seen,
+    arrayEnumerate(seen) AS places,
+    indexOf(steps_seen, 1) AS at_0,
+    <places_found>,
+    arraySlice([<passages>], 1, indexOf([<in_time>, 0], 0) - 1) AS passages"""
+
+_PLACE: Final = (
+    "arrayFirst((place, step) -> step = <step> AND place > <before>, places, steps_seen) AS <name>"
+)
+_PASSAGE: Final = "times_seen[<name>] - times_seen[<before>]"
+_IN_TIME: Final = "<name> > 0 AND times_seen[<name>] <= times_seen[at_0] + <window_ms>"
 
 _PASSAGES: Final = """arrayMap(
     sorted -> (
@@ -99,6 +107,8 @@ _PASSAGES: Final = """arrayMap(
     ),
     times
 )"""
+
+_NO_WALK: Final = "emptyArrayInt64() AS passages"
 
 _EPOCH_SHIFT_SECONDS: Final = 100_000_000_000
 """Makes the seconds of every storable instant positive."""
@@ -172,7 +182,7 @@ def _persons(plan: FunnelPlan) -> Fragment:
         epoch_shift=number_literal(_EPOCH_SHIFT_SECONDS),
         steps=join(", ", names),
         walking_level=number_literal(min(count, 2)),
-        walk=_walk(plan, names) if plan.has_times else literal("emptyArrayInt64()"),
+        walk=_walk(plan, names) if plan.has_times and count > 1 else literal(_NO_WALK),
         window=compile_window(plan.project_id, plan.range),
         filters=compile_condition(plan.filters, reading),
         who=literal(WITH_CONSENT if plan.leaves_out_cookieless else "true"),
@@ -189,12 +199,24 @@ def _split(plan: FunnelPlan) -> Fragment:
 
 
 def _walk(plan: FunnelPlan, names: list[Fragment]) -> Fragment:
+    """The times between the steps of a person; of each step, where its event is, one by one."""
     first = [
         fill("<name>, <place>", name=name, place=number_literal(place))
         for place, name in enumerate(names, start=1)
     ]
+    window_ms = integer_value(plan.window_seconds * 1000)
+    found: list[Fragment] = []
+    passages: list[Fragment] = []
+    in_time: list[Fragment] = []
+    for index in range(1, len(names)):
+        before, name = numbered("at_", index - 1), numbered("at_", index)
+        found.append(fill(_PLACE, step=number_literal(index + 1), before=before, name=name))
+        passages.append(fill(_PASSAGE, name=name, before=before))
+        in_time.append(fill(_IN_TIME, name=name, window_ms=window_ms))
     return fill(
         _WALK,
-        window_ms=integer_value(plan.window_seconds * 1000),
         first_step=fill("multiIf(<cases>, 0)", cases=join(", ", first)),
+        places_found=join(",\n    ", found),
+        passages=join(", ", passages),
+        in_time=join(", ", in_time),
     )
