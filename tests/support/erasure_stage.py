@@ -23,6 +23,7 @@ from appliance.services.erasure_journal import ErasureJournal
 from appliance.storage.clickhouse.inserts import INSERT_SETTINGS
 from appliance.storage.postgres.erasure import load_erasure
 from appliance.storage.streams.block_ledger import LEDGER_KEY
+from appliance.storage.streams.connection import Streams
 from tests.support.jobs import JobStage, job_stage
 from tests.support.pipeline import Stage, encode
 
@@ -211,15 +212,20 @@ def sessions_of(words: Sequence[str]) -> set[str]:
     return {session_of(word) for word in words}
 
 
+async def empty_queues(streams: Streams) -> None:
+    """Take away what other tests left: an erasure waits for everything queued before it."""
+    jetstream = await streams.jetstream()
+    for name in STREAMS:
+        await jetstream.purge_stream(name)
+    with suppress(nats.js.errors.NotFoundError):
+        await jetstream.purge_stream("KV_ledger", subject=f"$KV.ledger.{LEDGER_KEY}")
+
+
 @asynccontextmanager
 async def open_erasure_stage(engines: Settings, folder: Path) -> AsyncGenerator[ErasureStage]:
     """A stage on running engines with empty streams."""
     async with job_stage(engines) as jobs:
-        jetstream = await jobs.streams.jetstream()
-        for name in STREAMS:
-            await jetstream.purge_stream(name)
-        with suppress(nats.js.errors.NotFoundError):
-            await jetstream.purge_stream("KV_ledger", subject=f"$KV.ledger.{LEDGER_KEY}")
+        await empty_queues(jobs.streams)
         project = await jobs.make_project(await jobs.make_org())
         stage = ErasureStage(jobs, project, folder)
         try:

@@ -21,6 +21,7 @@ from appliance.services.wiring import build_services
 from appliance.storage.clickhouse.inserts import INSERT_SETTINGS
 from appliance.storage.migrate import migrate_clickhouse, migrate_nats, migrate_postgres
 from appliance.workers.compliance import compliance_duty
+from tests.support.erasure_stage import empty_queues
 from tests.support.pipeline import encode, make_events
 
 pytestmark = pytest.mark.integration
@@ -41,6 +42,7 @@ async def prepare(settings: Settings) -> str:
     await migrate_clickhouse(endpoints.clickhouse, lambda _name: None)
     services = build_services(settings, name="pug-test")
     try:
+        await empty_queues(services.stores.streams)
         project = await services.projects.create_project("Shop of erasures")
         rows = make_events(40, seed=99, project=project.id)
         for number, row in enumerate(rows):
