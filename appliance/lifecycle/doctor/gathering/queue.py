@@ -22,6 +22,9 @@ from appliance.lifecycle.doctor.gathering.scene import Scene
 
 _ANSWER_SECONDS_MAX: Final = 6.0
 _CONFIG_SECONDS_MAX: Final = 1.0
+_WORKER_LOOKS_MAX: Final = 15
+_WORKER_LOOK_SECONDS: Final = 0.2
+"""A worker is away for a moment between two fetches, and a little longer after a lost connection."""
 _NANOSECONDS: Final = 9
 _NO_MESSAGE: Final = 10037
 """JetStream's code for a sequence without a message."""
@@ -120,13 +123,12 @@ async def gather_queue(scene: Scene) -> QueueFacts:
 
 
 async def _ask(scene: Scene, door: NatsDoor, synced: bool | None, limit: int) -> QueueFacts:  # noqa: FBT001 passed on
-    listed, consumer, account = await asyncio.gather(
+    listed, worker, account = await asyncio.gather(
         ask_nats(door, "$JS.API.STREAM.LIST"),
-        ask_nats(door, f"$JS.API.CONSUMER.INFO.{EVENTS_STREAM}.{EVENTS_CONSUMER}"),
+        _worker(door),
         ask_nats(door, "$JS.API.INFO"),
     )
     streams = msgspec.json.decode(listed, type=_Streams)
-    worker = msgspec.json.decode(consumer, type=_Consumer)
     used = msgspec.json.decode(account, type=_Account)
     found = worker.error is None
     return QueueFacts(
@@ -144,11 +146,27 @@ async def _ask(scene: Scene, door: NatsDoor, synced: bool | None, limit: int) ->
         in_work=worker.num_ack_pending,
         redelivered=worker.num_redelivered,
         oldest_seconds=await _oldest(scene, door, worker) if found else None,
-        worker_connected=worker.num_waiting > 0 or worker.num_ack_pending > 0 if found else None,
+        worker_connected=_is_served(worker) if found else None,
         store_bytes=used.storage,
         store_bytes_max=max(used.limits.max_storage, limit, 0),
         synced_always=synced,
     )
+
+
+async def _worker(door: NatsDoor) -> _Consumer:
+    """The consumer of events; looked at again while nobody fetches, so that a gap is no alarm."""
+    subject = f"$JS.API.CONSUMER.INFO.{EVENTS_STREAM}.{EVENTS_CONSUMER}"
+    worker = msgspec.json.decode(await ask_nats(door, subject), type=_Consumer)
+    for _ in range(_WORKER_LOOKS_MAX):
+        if worker.error is not None or _is_served(worker):
+            break
+        await asyncio.sleep(_WORKER_LOOK_SECONDS)
+        worker = msgspec.json.decode(await ask_nats(door, subject), type=_Consumer)
+    return worker
+
+
+def _is_served(worker: _Consumer) -> bool:
+    return worker.num_waiting > 0 or worker.num_ack_pending > 0
 
 
 async def _oldest(scene: Scene, door: NatsDoor, worker: _Consumer) -> float | None:
