@@ -5,11 +5,13 @@ Invariant: a cell is (bucket, tuple of values) with one measured element for eac
 server [insights 9.1]: an answer is never larger than what is sent.
 """
 
-from typing import Final
+from collections.abc import Iterable
+from typing import Final, LiteralString
 
 from msgspec import Struct
 
 from appliance.domain.insights.breakdown import BreakdownPlan
+from appliance.storage.clickhouse.columns import text_form
 from appliance.storage.clickhouse.fragment import (
     Fragment,
     Statement,
@@ -77,6 +79,8 @@ FROM
 GROUP BY event, event_kind, shown, is_rest, bucket
 """
 
+_NO_TUPLE: Final = literal("emptyArrayString()")
+
 
 class Worth(Struct, frozen=True, kw_only=True):
     """A value of one cell, and of merged cells, as expressions over `amount` and `people`."""
@@ -100,7 +104,7 @@ def rank_cells(
     """
     flat = fill(
         _FLAT,
-        tuple=_tuple(len(breakdown.properties)),
+        tuple=_tuple_of_cell(len(breakdown.properties)),
         cells=cells,
         only_matched=literal("" if keeps_zeros else "WHERE cell.3 > 0"),
     )
@@ -118,10 +122,10 @@ def rank_cells(
     )
 
 
-def split_columns(texts: list[Fragment]) -> list[Fragment]:
+def split_columns(texts: Iterable[Fragment], prefix: LiteralString = "split_") -> list[Fragment]:
     """`text AS split_0,` and so on: the columns that a cell is split by."""
     return [
-        fill("<text> AS <name>,", text=text, name=numbered("split_", index))
+        fill("<text> AS <name>,", text=text, name=numbered(prefix, index))
         for index, text in enumerate(texts)
     ]
 
@@ -131,8 +135,17 @@ def split_groups(count: int) -> list[Fragment]:
     return [numbered(", split_", index) for index in range(count)]
 
 
-def _tuple(count: int) -> Fragment:
-    if not count:
-        return literal("emptyArrayString()")
-    texts = (fill("toString(<name>)", name=numbered("split_", index)) for index in range(count))
-    return fill("[<texts>]", texts=join(", ", texts))
+def split_of_one(breakdown: BreakdownPlan, choice: LiteralString) -> Fragment:
+    """The tuple of values of one event among many; `choice` says of which, over `<tuple>`."""
+    if not breakdown.properties:
+        return _NO_TUPLE
+    return fill(choice, tuple=_tuple(text_form(subject) for subject in breakdown.properties))
+
+
+def _tuple_of_cell(count: int) -> Fragment:
+    return _tuple(numbered("split_", index) for index in range(count)) if count else _NO_TUPLE
+
+
+def _tuple(texts: Iterable[Fragment]) -> Fragment:
+    shown = (fill("toString(<text>)", text=text) for text in texts)
+    return fill("[<texts>]", texts=join(", ", shown))

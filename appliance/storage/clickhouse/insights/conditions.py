@@ -15,6 +15,7 @@ from appliance.domain.insights.filters import (
     NumberTest,
     TextTest,
 )
+from appliance.domain.insights.route import DAY_MS
 from appliance.domain.insights.spec import Operator, TimeRange
 from appliance.storage.clickhouse.columns import number_form, text_form
 from appliance.storage.clickhouse.fragment import (
@@ -31,6 +32,9 @@ from appliance.storage.clickhouse.traits import trait_number, trait_text
 
 WITH_CONSENT: Final[LiteralString] = "NOT startsWith(distinct_id, 'cookieless-')"
 """Rows of visitors who may be counted as people [insights 7]."""
+
+ROLLED_UP_WITH_CONSENT: Final[LiteralString] = "cookieless = 0"
+"""The same of the daily roll-up, which keeps no ids."""
 
 _TEXT_TESTS: Final[dict[Operator, LiteralString]] = {
     Operator.EQUALS: "<text> = <value>",
@@ -153,6 +157,25 @@ def compile_window(project_id: str, window: TimeRange) -> Fragment:
         start=integer_value(window.start_ms),
         end=integer_value(window.end_ms),
     )
+
+
+def compile_days(project_id: str, dimension: str, window: TimeRange) -> Fragment:
+    """The rows of the daily roll-up that hold the whole UTC days of the range, by one dimension."""
+    return fill(
+        "project_id = <project> AND dimension = <dimension>"
+        "\n    AND toInt64(day) BETWEEN <first_day> AND <last_day>",
+        project=text_value(project_id),
+        dimension=text_value(dimension),
+        first_day=integer_value(window.start_ms // DAY_MS),
+        last_day=integer_value((window.end_ms - 1) // DAY_MS),
+    )
+
+
+def compile_who(
+    *, leaves_out_cookieless: bool, with_consent: LiteralString = WITH_CONSENT
+) -> Fragment:
+    """The rows that are asked about: of everybody, or of visitors who may be counted as people."""
+    return literal(with_consent if leaves_out_cookieless else "true")
 
 
 def _join(

@@ -11,7 +11,6 @@ as long.
 from typing import Final
 
 from appliance.domain.insights.funnel import BOUNDS_SECONDS, FunnelPlan
-from appliance.storage.clickhouse.columns import text_form
 from appliance.storage.clickhouse.fragment import (
     Fragment,
     Statement,
@@ -24,10 +23,11 @@ from appliance.storage.clickhouse.fragment import (
     number_literal,
     numbered,
 )
+from appliance.storage.clickhouse.insights.cells import split_of_one
 from appliance.storage.clickhouse.insights.conditions import (
-    WITH_CONSENT,
     PeopledReading,
     compile_condition,
+    compile_who,
     compile_window,
 )
 from appliance.storage.clickhouse.insights.settings import INSIGHT
@@ -110,6 +110,9 @@ _PASSAGES: Final = """arrayMap(
 
 _NO_WALK: Final = "emptyArrayInt64() AS passages"
 
+_EARLIEST: Final = "argMin(<tuple>, (occur_time, event_id))"
+"""Whose tuple a person has: that of their first event that matches any step [insights 12.5]."""
+
 _EPOCH_SHIFT_SECONDS: Final = 100_000_000_000
 """Makes the seconds of every storable instant positive."""
 _BOUNDS_MS: Final = tuple(bound * 1000 for bound in BOUNDS_SECONDS)
@@ -177,7 +180,7 @@ def _persons(plan: FunnelPlan) -> Fragment:
                 for step, name in zip(plan.steps, names, strict=True)
             ),
         ),
-        split=_split(plan),
+        split=split_of_one(plan.breakdown, _EARLIEST),
         window_seconds=number_literal(plan.window_seconds),
         epoch_shift=number_literal(_EPOCH_SHIFT_SECONDS),
         steps=join(", ", names),
@@ -185,17 +188,9 @@ def _persons(plan: FunnelPlan) -> Fragment:
         walk=_walk(plan, names) if plan.has_times and count > 1 else literal(_NO_WALK),
         window=compile_window(plan.project_id, plan.range),
         filters=compile_condition(plan.filters, reading),
-        who=literal(WITH_CONSENT if plan.leaves_out_cookieless else "true"),
+        who=compile_who(leaves_out_cookieless=plan.leaves_out_cookieless),
         any_step=join(" OR ", names),
     )
-
-
-def _split(plan: FunnelPlan) -> Fragment:
-    """The tuple of the person's earliest event that matches any step [insights 12.5]."""
-    if not plan.breakdown.properties:
-        return literal("emptyArrayString()")
-    texts = (fill("toString(<text>)", text=text_form(one)) for one in plan.breakdown.properties)
-    return fill("argMin([<texts>], (occur_time, event_id))", texts=join(", ", texts))
 
 
 def _walk(plan: FunnelPlan, names: list[Fragment]) -> Fragment:

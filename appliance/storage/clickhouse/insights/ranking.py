@@ -9,7 +9,7 @@ from typing import Final, LiteralString, assert_never
 from appliance.domain.insights.filters import EVERYTHING
 from appliance.domain.insights.measures import Measure
 from appliance.domain.insights.ranking import RankingPlan
-from appliance.domain.insights.route import DAY_MS, Source
+from appliance.domain.insights.route import Source
 from appliance.domain.insights.spec import Aggregation, Dimension
 from appliance.storage.clickhouse.columns import NO_NUMBER, TOTAL_DIMENSION, number_form, text_form
 from appliance.storage.clickhouse.fragment import (
@@ -23,9 +23,11 @@ from appliance.storage.clickhouse.fragment import (
     texts_value,
 )
 from appliance.storage.clickhouse.insights.conditions import (
-    WITH_CONSENT,
+    ROLLED_UP_WITH_CONSENT,
     PeopledReading,
     compile_condition,
+    compile_days,
+    compile_who,
     compile_window,
 )
 from appliance.storage.clickhouse.insights.settings import INSIGHT
@@ -57,8 +59,7 @@ GROUP BY name
 _ROLLUP_GROUPS: Final = """
 SELECT <name> AS name, <amount> AS amount, <people> AS people, <numbers> AS numbers
 FROM dashboard_event_rollup_daily
-WHERE project_id = <project> AND dimension = <dimension>
-    AND toInt64(day) BETWEEN <first_day> AND <last_day> AND <scope> AND <who>
+WHERE <days> AND <scope> AND <who>
 GROUP BY name
 <named>
 """
@@ -98,8 +99,8 @@ def compile_ranking(plan: RankingPlan) -> Statement:
     return finish(
         fill(
             _RANKED,
-            final=literal(_final(plan.measure)),
-            rank=literal(_rank(plan.measure)),
+            final=literal(_FINAL[plan.measure.aggregation]),
+            rank=literal(_RANK[plan.measure.aggregation]),
             limit=integer_value(plan.limit),
             groups=_rollup_groups(plan) if is_rollup else _event_groups(plan),
             only_ranked=literal("" if plan.has_rest else "WHERE NOT is_rest"),
@@ -127,7 +128,7 @@ def _event_groups(plan: RankingPlan) -> Fragment:
         window=compile_window(plan.project_id, plan.range),
         filters=compile_condition(plan.filters, reading),
         scope=compile_condition(plan.scope, reading),
-        who=literal(WITH_CONSENT if plan.measure.leaves_out_cookieless else "true"),
+        who=compile_who(leaves_out_cookieless=plan.measure.leaves_out_cookieless),
         named=_named(plan),
     )
 
@@ -142,12 +143,14 @@ def _rollup_groups(plan: RankingPlan) -> Fragment:
         amount=literal("sum(event_count)"),
         people=literal("uniqMergeState(visitors)" if counts_people else "0"),
         numbers=literal("0"),
-        project=text_value(plan.project_id),
-        dimension=text_value(TOTAL_DIMENSION if by_kind else plan.property_key),
-        first_day=integer_value(plan.range.start_ms // DAY_MS),
-        last_day=integer_value((plan.range.end_ms - 1) // DAY_MS),
+        days=compile_days(
+            plan.project_id, TOTAL_DIMENSION if by_kind else plan.property_key, plan.range
+        ),
         scope=compile_condition(plan.scope),
-        who=literal("cookieless = 0" if plan.measure.leaves_out_cookieless else "true"),
+        who=compile_who(
+            leaves_out_cookieless=plan.measure.leaves_out_cookieless,
+            with_consent=ROLLED_UP_WITH_CONSENT,
+        ),
         named=_named(plan),
     )
 
@@ -220,11 +223,3 @@ _RANK: Final[dict[Aggregation, LiteralString]] = {
     Aggregation.MAX: "ifNull(numbers, 0)",
 }
 """The measure of one group, by which it is ranked [insights 15.2]."""
-
-
-def _final(measure: Measure) -> LiteralString:
-    return _FINAL[measure.aggregation]
-
-
-def _rank(measure: Measure) -> LiteralString:
-    return _RANK[measure.aggregation]

@@ -7,7 +7,6 @@ exact instant of the first start on, so of each bucket only its latest return is
 from typing import Final
 
 from appliance.domain.insights.retention import RetentionPlan
-from appliance.storage.clickhouse.columns import text_form
 from appliance.storage.clickhouse.fragment import (
     Fragment,
     Statement,
@@ -15,13 +14,12 @@ from appliance.storage.clickhouse.fragment import (
     finish,
     integer_value,
     integers_value,
-    join,
-    literal,
 )
+from appliance.storage.clickhouse.insights.cells import split_of_one
 from appliance.storage.clickhouse.insights.conditions import (
-    WITH_CONSENT,
     PeopledReading,
     compile_condition,
+    compile_who,
     compile_window,
 )
 from appliance.storage.clickhouse.insights.settings import INSIGHT
@@ -84,6 +82,9 @@ GROUP BY distinct_id
 HAVING first_start < <never_again>
 """
 
+_EARLIEST_START: Final = "argMinIf(<tuple>, (occur_time, event_id), starts)"
+"""Whose tuple a start has: that of the first one, of the bucket here, of the person above."""
+
 _NEVER_MS: Final = 1 << 61
 """Later than every storable instant; its negative is earlier."""
 
@@ -104,16 +105,8 @@ def _persons(plan: RetentionPlan) -> Fragment:
         never=integer_value(_NEVER_MS),
         never_again=integer_value(_NEVER_MS),
         before=integer_value(-_NEVER_MS),
-        split=_split(plan),
+        split=split_of_one(plan.breakdown, _EARLIEST_START),
         window=compile_window(plan.project_id, plan.range),
         filters=compile_condition(plan.filters, reading),
-        who=literal(WITH_CONSENT if plan.leaves_out_cookieless else "true"),
+        who=compile_who(leaves_out_cookieless=plan.leaves_out_cookieless),
     )
-
-
-def _split(plan: RetentionPlan) -> Fragment:
-    """The tuple of the earliest start; of the bucket here, of the person one level up."""
-    if not plan.breakdown.properties:
-        return literal("emptyArrayString()")
-    texts = (fill("toString(<text>)", text=text_form(one)) for one in plan.breakdown.properties)
-    return fill("argMinIf([<texts>], (occur_time, event_id), starts)", texts=join(", ", texts))

@@ -6,22 +6,16 @@ Invariant: a row counts once, whatever number of events it matches [insights 10]
 from typing import Final
 
 from appliance.domain.insights.plan import SegmentationPlan
-from appliance.domain.insights.route import DAY_MS, Source
+from appliance.domain.insights.route import Source
 from appliance.domain.insights.spec import Aggregation
 from appliance.storage.clickhouse.columns import TOTAL_DIMENSION
-from appliance.storage.clickhouse.fragment import (
-    Fragment,
-    Statement,
-    fill,
-    finish,
-    integer_value,
-    literal,
-    text_value,
-)
+from appliance.storage.clickhouse.fragment import Fragment, Statement, fill, finish, literal
 from appliance.storage.clickhouse.insights.conditions import (
-    WITH_CONSENT,
+    ROLLED_UP_WITH_CONSENT,
     PeopledReading,
     compile_condition,
+    compile_days,
+    compile_who,
     compile_window,
 )
 from appliance.storage.clickhouse.insights.measures import compile_measure
@@ -36,8 +30,7 @@ WHERE <window> AND <filters> AND <matches> AND <who>
 _ROLLUP: Final = """
 SELECT <value> AS value
 FROM dashboard_event_rollup_daily
-WHERE project_id = <project> AND dimension = <dimension>
-    AND toInt64(day) BETWEEN <first_day> AND <last_day> AND <matches> AND <who>
+WHERE <days> AND <matches> AND <who>
 """
 
 
@@ -55,7 +48,7 @@ def _events(plan: SegmentationPlan) -> Fragment:
         window=compile_window(plan.project_id, plan.range),
         filters=compile_condition(plan.filters, reading),
         matches=compile_condition(plan.matches, reading),
-        who=literal(WITH_CONSENT if plan.measure.leaves_out_cookieless else "true"),
+        who=compile_who(leaves_out_cookieless=plan.measure.leaves_out_cookieless),
     )
 
 
@@ -63,12 +56,12 @@ def _rollup(plan: SegmentationPlan) -> Fragment:
     return fill(
         _ROLLUP,
         value=_rollup_measure(plan.measure.aggregation),
-        project=text_value(plan.project_id),
-        dimension=text_value(TOTAL_DIMENSION),
-        first_day=integer_value(plan.range.start_ms // DAY_MS),
-        last_day=integer_value((plan.range.end_ms - 1) // DAY_MS),
+        days=compile_days(plan.project_id, TOTAL_DIMENSION, plan.range),
         matches=compile_condition(plan.matches),
-        who=literal("cookieless = 0" if plan.measure.leaves_out_cookieless else "true"),
+        who=compile_who(
+            leaves_out_cookieless=plan.measure.leaves_out_cookieless,
+            with_consent=ROLLED_UP_WITH_CONSENT,
+        ),
     )
 
 

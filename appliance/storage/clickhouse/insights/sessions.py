@@ -4,6 +4,7 @@ Invariant: both sources give the same row for a session: start, end, count, and 
 first and last event. The roll-up keeps those as one text in the order of `SLOTS` (migration 0003).
 """
 
+from collections.abc import Iterable
 from typing import Final, LiteralString
 
 from appliance.domain.insights.dimensions import EventProperty, Promoted, PromotedProperty
@@ -123,7 +124,7 @@ def _sessions(plan: SessionsPlan, properties: tuple[EventProperty, ...]) -> Frag
         assert plan.filters == EVERYTHING, "a roll-up cannot filter"
         return fill(
             _OF_ROLLUP,
-            ends=_ends([_rollup_end(plan, one) for one in properties]),
+            ends=_ends(_rollup_end(plan, one) for one in properties),
             project=text_value(plan.project_id),
             kind=text_value(plan.kind),
             starts_inside=_starts_inside(plan.range),
@@ -133,7 +134,7 @@ def _sessions(plan: SessionsPlan, properties: tuple[EventProperty, ...]) -> Frag
     scope = compile_condition(plan.scope, reading)
     return fill(
         _OF_EVENTS,
-        ends=_ends([_event_end(plan, one) for one in properties]),
+        ends=_ends(_event_end(plan, one) for one in properties),
         project=text_value(plan.project_id),
         filters=filters,
         scope=scope,
@@ -144,13 +145,9 @@ def _sessions(plan: SessionsPlan, properties: tuple[EventProperty, ...]) -> Frag
     )
 
 
-def _ends(texts: list[Fragment]) -> Fragment:
+def _ends(texts: Iterable[Fragment]) -> Fragment:
     """The values at the end of a session that the breakdown asks for."""
-    named = (
-        fill("<text> AS <name>,", text=text, name=numbered("end_", index))
-        for index, text in enumerate(texts)
-    )
-    return join("\n    ", named)
+    return join("\n    ", split_columns(texts, "end_"))
 
 
 def _event_end(plan: SessionsPlan, subject: EventProperty) -> Fragment:

@@ -35,9 +35,11 @@ from appliance.storage.clickhouse.insights.cells import (
     split_groups,
 )
 from appliance.storage.clickhouse.insights.conditions import (
+    ROLLED_UP_WITH_CONSENT,
     WITH_CONSENT,
     PeopledReading,
     compile_condition,
+    compile_days,
     compile_window,
 )
 from appliance.storage.clickhouse.insights.measures import compile_measure
@@ -60,8 +62,7 @@ SELECT
     <splits>
     [<measured>] AS measured
 FROM dashboard_event_rollup_daily
-WHERE project_id = <project> AND dimension = <dimension>
-    AND toInt64(day) BETWEEN <first_day> AND <last_day> AND (<any_match>)
+WHERE <days> AND (<any_match>)
 GROUP BY bucket<groups>
 """
 
@@ -105,15 +106,12 @@ def _rollup_cells(plan: TrendsPlan) -> Fragment:
     dimension = plan.breakdown.keys[0] if plan.breakdown.keys else TOTAL_DIMENSION
     return fill(
         _ROLLUP_CELLS,
-        matches=_matches(plan, "cookieless = 0"),
+        matches=_matches(plan, ROLLED_UP_WITH_CONSENT),
         day_ms=integer_value(DAY_MS),
         starts=integers_value(plan.buckets.starts_ms),
         splits=_splits(plan, [literal("value")] if plan.breakdown.keys else []),
         measured=join(",\n", (_rollup_cell(plan, index) for index in range(len(plan.series)))),
-        project=text_value(plan.project_id),
-        dimension=text_value(dimension),
-        first_day=integer_value(plan.range.start_ms // DAY_MS),
-        last_day=integer_value((plan.range.end_ms - 1) // DAY_MS),
+        days=compile_days(plan.project_id, dimension, plan.range),
         any_match=_any_match(plan),
         groups=_groups(plan),
     )

@@ -19,9 +19,9 @@ from appliance.storage.clickhouse.fragment import (
     text_value,
 )
 from appliance.storage.clickhouse.insights.conditions import (
-    WITH_CONSENT,
     PeopledReading,
     compile_condition,
+    compile_who,
     compile_window,
 )
 from appliance.storage.clickhouse.insights.settings import INSIGHT
@@ -101,6 +101,6 @@ def _edges(plan: UserFlowPlan) -> Fragment:
         window=compile_window(plan.project_id, plan.range),
         filters=compile_condition(plan.filters, reading),
         scope=compile_condition(plan.scope, reading),
-        who=literal(WITH_CONSENT if plan.leaves_out_cookieless else "true"),
+        who=compile_who(leaves_out_cookieless=plan.leaves_out_cookieless),
         no_session=literal("toUUID('00000000-0000-0000-0000-000000000000')"),
     )
