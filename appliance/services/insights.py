@@ -2,7 +2,8 @@
 
 Invariant: the project comes from the credential and the zone from the project, never from the
 message [insights 1]; one request is one instant, read once, for every decision about the present.
-An answer may be one given before to the same question about the same data (`kept_answers.py`).
+An answer may be one given before to the same question about the same data (`kept_answers.py`); a
+question that must be asked waits for a place first (`question_slots.py`).
 The stages: `domain/insights/wire.py` → `plan.py` → `storage/clickhouse/insights/` → `shape.py`.
 """
 
@@ -15,6 +16,7 @@ from appliance.base.errors import ApplianceError, InvalidInputError
 from appliance.domain.insights.people_behind import plan_people_behind
 from appliance.domain.insights.plan import plan_insight
 from appliance.domain.insights.spec import Dimension, InsightSpec, TopK
+from appliance.domain.insights.weight import Weight, weigh
 from appliance.domain.insights.wire import (
     parse_event,
     parse_groups,
@@ -29,6 +31,7 @@ from appliance.gen.shared.insights.v1.insights_pb import (
     SegmentUsersResponse,
 )
 from appliance.services.kept_answers import Asked, KeptAnswers, name_question
+from appliance.services.question_slots import QUERIES_MAX, QuestionSlots, plan_shares
 from appliance.storage.clickhouse.insights.run import ClickHouseInsights
 
 KEPT_METRIC: Final = "insights.kept_answers_total"
@@ -54,11 +57,17 @@ class InsightsService:
     """
 
     def __init__(
-        self, store: ClickHouseInsights, clock: Clock, *, kept: KeptAnswers | None = None
+        self,
+        store: ClickHouseInsights,
+        clock: Clock,
+        *,
+        kept: KeptAnswers | None = None,
+        slots: QuestionSlots | None = None,
     ) -> None:
         self._store = store
         self._clock = clock
         self._kept = kept
+        self._slots = slots or QuestionSlots(plan_shares(QUERIES_MAX))
         self.counts: Counter[tuple[str, str]] = Counter()
 
     async def query(self, project: Project, request: QueryRequest) -> QueryResponse:
@@ -76,7 +85,9 @@ class InsightsService:
             self.counts[KEPT_METRIC, "hit"] += 1
             return QueryResponse.from_binary(known)
         self.counts[KEPT_METRIC, "miss" if asked else "never"] += 1
-        answer = render_answer(await self._store.answer(plan))
+        async with self._slots.held(project.project_id, weigh(plan)):
+            found = await self._store.answer(plan)
+        answer = render_answer(found)
         if self._kept and asked:
             self._kept.keep(asked, answer.to_binary())
         return answer
@@ -106,7 +117,8 @@ class InsightsService:
             after=request.page_token,
             page_size=request.page_size,
         )
-        ids = await self._store.people_behind(plan)
+        async with self._slots.held(project.project_id, Weight.HEAVY):
+            ids = await self._store.people_behind(plan)
         answer = SegmentUsersResponse(distinct_ids=list(ids))
         if len(ids) == plan.limit:
             answer.next_page_token = ids[-1]

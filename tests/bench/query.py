@@ -35,16 +35,15 @@ from appliance.services.kept_answers import KeptAnswers
 from appliance.storage.clickhouse.client import ClickHouse
 from appliance.storage.clickhouse.insights.run import ClickHouseInsights
 from appliance.storage.clickhouse.ledger import migrate_clickhouse
-from tests.bench.query_questions import FILL, PAGES, QUESTIONS, request_of
+from tests.bench.query_fill import fill
+from tests.bench.query_questions import PAGES, QUESTIONS, request_of
 from tests.support.clocks import FixedClock
 from tests.support.engines import running_engines
 
 NOW = datetime(2025, 6, 1, tzinfo=UTC)
-BLOCK = 500_000
 PROJECT_EVENTS = 10_000_000
 """T3 speaks of 100 million events, and of a project with ten of them."""
 
-SETTLE_SECONDS_MAX = 600
 PROMISED_MS = {
     "overview page": 500,
     "trend, total by day": 500,
@@ -193,23 +192,6 @@ def forget_pages(folder: Path) -> None:
             continue
         finally:
             os.close(descriptor)
-
-
-async def fill(clickhouse: ClickHouse, events: int, projects: int) -> None:
-    """Let the engine make its events, and finish its merges."""
-    people = max(events // 200, 100)
-    for start in range(0, events, BLOCK):
-        rows = min(BLOCK, events - start)
-        parameters = {"start": start, "rows": rows, "projects": projects, "people": people}
-        await clickhouse.command(FILL, parameters)
-        print(f"{start + rows:,} events", file=sys.stderr, flush=True)
-    limit = time.monotonic() + SETTLE_SECONDS_MAX
-    while time.monotonic() < limit:
-        ((merging,),) = await clickhouse.rows("SELECT count() FROM system.merges")
-        if not merging:
-            break
-        await asyncio.sleep(1)
-    os.sync()
 
 
 def judge(cells: Sequence[Cell], events: int) -> dict[str, str]:

@@ -14,38 +14,6 @@ DAYS: Final = 30
 END: Final = "2025-05-31T00:00:00Z"
 EVENTS_A_SESSION: Final = 8
 
-FILL: Final = """
-INSERT INTO events (event_id, project_id, distinct_id, session_id, kind, occur_time,
-    auto_properties, custom_properties, country, os, browser, device, pathname, channel,
-    referrer_domain)
-WITH
-    intDiv(number, 8) AS visit,
-    number % 8 AS nth,
-    cityHash64(visit) AS seed,
-    seed % {people:UInt64} AS person
-SELECT
-    toUUID(concat('00000000-0000-4000-8000-', leftPad(lower(hex(number)), 12, '0'))),
-    concat('bench-', toString(visit % {projects:UInt64})),
-    concat(if(person % 10 = 0, 'cookieless-', 'u'), toString(person)),
-    toUUID(concat('00000000-0000-4000-9000-', leftPad(lower(hex(visit)), 12, '0'))),
-    multiIf(nth < 5, 'page_view', nth = 5, 'click', nth = 6, 'signup', 'purchase'),
-    fromUnixTimestamp64Milli(
-        1746057600000 + toInt64(cityHash64(visit, 1) % 2591000000)
-            + toInt64(nth * 20000) + toInt64(cityHash64(number, 2) % 20000), 'UTC'),
-    map('$tag', concat('s', toString(cityHash64(number, 5) % 20))),
-    map('plan', concat('s', ['free', 'pro', 'team'][1 + person % 3]),
-        'amount', concat('i', toString(cityHash64(number, 7) % 1000))),
-    ['AT', 'DE', 'US', 'FR', 'GB', 'IN', 'JP', 'BR', 'ES', 'IT', 'PL', 'SE']
-        [1 + cityHash64(person, 8) % 12],
-    ['iOS', 'Android', 'Windows', 'macOS'][1 + cityHash64(person, 9) % 4],
-    ['Chrome', 'Safari', 'Firefox', 'Edge'][1 + cityHash64(person, 10) % 4],
-    ['mobile', 'desktop'][1 + cityHash64(person, 11) % 2],
-    concat('/page/', toString(cityHash64(number, 12) % 500)),
-    ['Direct', 'Organic Search', 'Referral', 'Email'][1 + cityHash64(visit, 13) % 4],
-    concat('site', toString(cityHash64(visit, 14) % 50), '.example')
-FROM numbers({start:UInt64}, {rows:UInt64})
-"""
-
 _VIEW: Final = {"event": {"kind": "page_view"}}
 _UNIQUE: Final = {**_VIEW, "aggregation": "AGGREGATION_TYPE_UNIQUE_USERS"}
 _PRO: Final = {"property": "plan", "operator": "FILTER_OPERATOR_EQUALS", "value": "pro"}

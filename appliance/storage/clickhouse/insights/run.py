@@ -3,7 +3,7 @@
 Invariant: driver errors end here as ours, by `ask`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final, assert_never, cast
 
 import msgspec
@@ -30,8 +30,9 @@ from appliance.domain.insights.shape import (
 )
 from appliance.domain.insights.spec import Dimension
 from appliance.domain.insights.user_flow import FlowEnd, FlowLink, UserFlowPlan, shape_user_flow
+from appliance.domain.insights.weight import Weight, weigh
 from appliance.storage.clickhouse.ask import ask
-from appliance.storage.clickhouse.client import ClickHouse, Row
+from appliance.storage.clickhouse.client import ClickHouse, Row, Setting
 from appliance.storage.clickhouse.insights.data_version import compile_data_version
 from appliance.storage.clickhouse.insights.funnels import compile_funnel
 from appliance.storage.clickhouse.insights.people_behind import compile_people_behind
@@ -45,6 +46,7 @@ from appliance.storage.clickhouse.insights.sessions import (
     compile_session_number,
     compile_session_trends,
 )
+from appliance.storage.clickhouse.insights.settings import HEAVY, QUIET
 from appliance.storage.clickhouse.insights.trends import compile_trends
 from appliance.storage.clickhouse.insights.user_flows import compile_user_flow
 
@@ -55,10 +57,11 @@ _LOG: Final = structlog.stdlib.get_logger()
 
 
 class ClickHouseInsights:
-    """Answers plans from the event store."""
+    """Answers plans from the event store; `quiet` is for questions that nobody waits for."""
 
-    def __init__(self, clickhouse: ClickHouse) -> None:
+    def __init__(self, clickhouse: ClickHouse, *, quiet: bool = False) -> None:
         self._clickhouse = clickhouse
+        self._quiet = quiet
 
     async def answer(self, plan: InsightPlan) -> InsightAnswer:
         """The answer of a plan.
@@ -66,37 +69,38 @@ class ClickHouseInsights:
         Raises UnavailableError, TimedOutError or ExhaustedError when the event store cannot.
         """
         answer: InsightAnswer
+        limits = self._limits(weigh(plan))
         match plan:
             case TrendsPlan():
-                rows = await ask(self._clickhouse, compile_trends(plan))
+                rows = await ask(self._clickhouse, compile_trends(plan), limits)
                 answer = shape_trends(plan, [_read_trend_row(row) for row in rows])
             case SessionTrendsPlan():
-                rows = await ask(self._clickhouse, compile_session_trends(plan))
+                rows = await ask(self._clickhouse, compile_session_trends(plan), limits)
                 answer = shape_trends(plan, [_read_trend_row(row) for row in rows])
             case SessionNumberPlan():
-                ((total,),) = await ask(self._clickhouse, compile_session_number(plan))
+                ((total,),) = await ask(self._clickhouse, compile_session_number(plan), limits)
                 answer = SegmentationAnswer(total=msgspec.convert(total, float))
             case SegmentationPlan():
-                ((total,),) = await ask(self._clickhouse, compile_segmentation(plan))
+                ((total,),) = await ask(self._clickhouse, compile_segmentation(plan), limits)
                 answer = SegmentationAnswer(total=msgspec.convert(total, float))
             case FunnelPlan():
-                rows = await ask(self._clickhouse, compile_funnel(plan))
+                rows = await ask(self._clickhouse, compile_funnel(plan), limits)
                 answer = shape_funnel(plan, [_read_funnel_row(row) for row in rows])
             case RetentionPlan():
-                rows = await ask(self._clickhouse, compile_retention(plan))
+                rows = await ask(self._clickhouse, compile_retention(plan), limits)
                 answer = shape_retention(plan, [_read_cohort_row(row) for row in rows])
             case UserFlowPlan():
-                rows = await ask(self._clickhouse, compile_user_flow(plan))
+                rows = await ask(self._clickhouse, compile_user_flow(plan), limits)
                 answer = shape_user_flow([_read_link(row) for row in rows])
             case RankingPlan():
-                answer = await self._rank(plan)
+                answer = await self._rank(plan, limits)
             case _:
                 assert_never(plan)
         return answer
 
     async def people_behind(self, plan: PeopleBehindPlan) -> tuple[str, ...]:
         """The ids of one page; raises as `answer` does."""
-        rows = await ask(self._clickhouse, compile_people_behind(plan))
+        rows = await ask(self._clickhouse, compile_people_behind(plan), self._limits(Weight.HEAVY))
         return tuple(str(row[0]) for row in rows)
 
     async def data_version(self) -> int:
@@ -104,8 +108,14 @@ class ClickHouseInsights:
         ((version,),) = await ask(self._clickhouse, compile_data_version())
         return msgspec.convert(version, int)
 
-    async def _rank(self, plan: RankingPlan) -> RankingAnswer:
-        rows = [_read_ranked_row(row) for row in await ask(self._clickhouse, compile_ranking(plan))]
+    def _limits(self, weight: Weight) -> Mapping[str, Setting]:
+        if self._quiet:
+            return QUIET
+        return HEAVY if weight is Weight.HEAVY else {}
+
+    async def _rank(self, plan: RankingPlan, limits: Mapping[str, Setting]) -> RankingAnswer:
+        found = await ask(self._clickhouse, compile_ranking(plan), limits)
+        rows = [_read_ranked_row(row) for row in found]
         if plan.dimension is Dimension.USER and rows:
             live = await self._live_profiles(plan, [row.value for row in rows if not row.is_rest])
             rows = [

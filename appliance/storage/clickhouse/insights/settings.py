@@ -1,7 +1,8 @@
 """What one insight may take from the event store.
 
 Invariant: every question has limits of time, memory, threads and rows; large groupings spill to
-disk before they fail [insights 21.4].
+disk before they fail [insights 21.4]. Every question has a priority, inserts have none and never
+wait: an engine of ours holds whoever has one to a share of itself (`clickhouse_http/limits.py`).
 """
 
 from collections.abc import Mapping
@@ -23,6 +24,17 @@ RESULT_ROWS_MAX: Final = 500_000
 
 STATEMENT_BYTES_MAX: Final = 4 * _MEBIBYTE
 
+PRIORITY_LIGHT: Final = 1
+"""The smallest number goes first; the others pause while it runs (decision 0037)."""
+
+PRIORITY_HEAVY: Final = 2
+PRIORITY_QUIET: Final = 3
+PRIORITY_BULK: Final = 4
+"""Of an export: whoever waits for a file waits for minutes."""
+
+PAUSE_MS_MAX: Final = 100
+"""How long a question pauses at each step for one before it: it goes on, if slowly."""
+
 INSIGHT: Final[Mapping[str, Setting]] = MappingProxyType(
     {
         "max_execution_time": SECONDS_MAX,
@@ -36,6 +48,16 @@ INSIGHT: Final[Mapping[str, Setting]] = MappingProxyType(
         "max_ast_elements": 500_000,
         "max_expanded_ast_elements": 2_000_000,
         "cancel_http_readonly_queries_on_client_close": 1,
+        "priority": PRIORITY_LIGHT,
+        "low_priority_query_wait_time_ms": PAUSE_MS_MAX,
     }
 )
 """The class of statements that answer insights."""
+
+HEAVY: Final[Mapping[str, Setting]] = MappingProxyType({"priority": PRIORITY_HEAVY})
+"""What differs for a question that reads events."""
+
+QUIET: Final[Mapping[str, Setting]] = MappingProxyType(
+    {"priority": PRIORITY_QUIET, "max_threads": 1}
+)
+"""What differs for a question that nobody waits for, like that of a report."""
