@@ -46,6 +46,7 @@ _LABELS: Final[dict[str, str]] = {
     "emails.publish_failure_total": "kind",
     "profiles.degraded_alias_erasure_total": "outcome",
     "insights.kept_answers_total": "outcome",
+    "insights.questions_total": "outcome",
 }
 """Label names of the contract's counters; the others are told apart by `reason`."""
 _FROM_THE_START: Final[dict[tuple[str, str], int]] = {
@@ -66,6 +67,7 @@ _FROM_THE_START: Final[dict[tuple[str, str], int]] = {
     ("ingest.refused_total", "rate_limited"): 0,
     ("ingest.refused_total", "quota_exceeded"): 0,
     ("ingest.refused_total", "queue_full"): 0,
+    ("insights.questions_total", "refused"): 0,
     ("profiles.identify_ip_stripped_total", ""): 0,
     ("profiles.degraded_alias_erasure_total", "failed_closed"): 0,
     ("profiles.degraded_alias_erasure_total", "residual_cleanup"): 0,

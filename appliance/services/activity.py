@@ -19,6 +19,7 @@ from appliance.domain.activity.answers import (
 from appliance.domain.activity.search import EventSearch, plan_search
 from appliance.domain.cursors import Cursor, encode_event_cursor
 from appliance.domain.insights.spec import TimeRange
+from appliance.domain.insights.weight import Weight
 from appliance.domain.insights.wire import parse_range
 from appliance.domain.people.answers import render_properties
 from appliance.domain.people.person import Identity
@@ -32,6 +33,7 @@ from appliance.gen.shared.activity.v1.activity_pb import (
     GetProfileStatsRequest,
     GetProfileStatsResponse,
 )
+from appliance.services.question_slots import QuestionSlots
 from appliance.storage.clickhouse.activity_read import ActivityReader
 from appliance.storage.clickhouse.people_read import PeopleReader
 
@@ -45,7 +47,15 @@ class ActivityService:
     Every method raises UnavailableError, TimedOutError or ExhaustedError of the store.
     """
 
-    def __init__(self, events: ActivityReader, people: PeopleReader, clock: Clock) -> None:
+    def __init__(
+        self,
+        events: ActivityReader,
+        people: PeopleReader,
+        clock: Clock,
+        *,
+        slots: QuestionSlots | None = None,
+    ) -> None:
+        self._slots = slots or QuestionSlots()
         self._events = events
         self._people = people
         self._clock = clock
@@ -111,10 +121,14 @@ class ActivityService:
     ) -> Sequence[StoredEvent]:
         if search.matches_nothing or (isinstance(who, Identity) and not who.own_ids):
             return ()
-        return await self._events.search(project_id, search, who)
+        async with self._slots.held(project_id, Weight.HEAVY):
+            return await self._events.search(project_id, search, who)
 
     async def _days(self, project_id: str, who: Identity, window: TimeRange) -> Sequence[Day]:
-        return await self._events.days(project_id, who, window) if who.own_ids else ()
+        if not who.own_ids:
+            return ()
+        async with self._slots.held(project_id, Weight.HEAVY):
+            return await self._events.days(project_id, who, window)
 
     def _last_days(self) -> TimeRange:
         now_ms = (self._clock.now() - _EPOCH) // timedelta(milliseconds=1)

@@ -16,11 +16,13 @@ from appliance.base.clock import Clock
 from appliance.base.errors import ApplianceError, InvalidInputError
 from appliance.domain.discovery.keys import FilterSchema, Seen, ValueType, narrow, offer_auto_keys
 from appliance.domain.discovery.wire import parse_types, render_schema
+from appliance.domain.insights.weight import Weight
 from appliance.gen.common.v1.filter_schema_pb import (
     GetFilterSchemaRequest,
     GetFilterSchemaResponse,
     PropertySource,
 )
+from appliance.services.question_slots import QuestionSlots
 from appliance.storage.clickhouse.discovery import DiscoveryReader
 
 KEPT_SECONDS: Final = 60.0
@@ -43,7 +45,10 @@ class _Kept(Struct, frozen=True):
 class DiscoveryService:
     """`GetFilterSchema` and `GetPropertyValues` of both services."""
 
-    def __init__(self, reader: DiscoveryReader, clock: Clock) -> None:
+    def __init__(
+        self, reader: DiscoveryReader, clock: Clock, *, slots: QuestionSlots | None = None
+    ) -> None:
+        self._slots = slots or QuestionSlots()
         self._reader = reader
         self._clock = clock
         self._kept: dict[_Asked, _Kept] = {}
@@ -84,17 +89,11 @@ class DiscoveryService:
 
         Raises InvalidInputError (`INVALID_ARGUMENT`) for what no property can be, UnavailableError.
         """
-        since = self._clock.now() - timedelta(days=VALUES_DAYS)
-        since_ms = (since - _EPOCH) // timedelta(milliseconds=1)
         match source:
             case PropertySource.AUTO if key.startswith("$"):
-                return await self._reader.event_values(
-                    project_id, key, kind=kind, since_ms=since_ms, is_custom=False
-                )
+                return await self._values(project_id, key, kind, is_custom=False)
             case PropertySource.CUSTOM:
-                return await self._reader.event_values(
-                    project_id, key, kind=kind, since_ms=since_ms, is_custom=True
-                )
+                return await self._values(project_id, key, kind, is_custom=True)
             case PropertySource.PROFILE:
                 return await self._reader.profile_values(project_id, key)
             case PropertySource.AUTO:
@@ -102,9 +101,20 @@ class DiscoveryService:
             case _:
                 raise InvalidInputError("INVALID_ARGUMENT", "name the source of the property")
 
+    async def _values(
+        self, project_id: str, key: str, kind: str, *, is_custom: bool
+    ) -> Sequence[str]:
+        since = self._clock.now() - timedelta(days=VALUES_DAYS)
+        since_ms = (since - _EPOCH) // timedelta(milliseconds=1)
+        async with self._slots.held(project_id, Weight.HEAVY):
+            return await self._reader.event_values(
+                project_id, key, kind=kind, since_ms=since_ms, is_custom=is_custom
+            )
+
     async def _promoted(self, project_id: str, kind: str) -> Mapping[str, Seen] | None:
         try:
-            return await self._reader.promoted(project_id, kind)
+            async with self._slots.held(project_id, Weight.LIGHT):
+                return await self._reader.promoted(project_id, kind)
         except ApplianceError as error:
             _LOG.warning("promoted_keys_not_counted", reason=error.reason)
             return None

@@ -7,7 +7,6 @@ question that must be asked waits for a place first (`question_slots.py`).
 The stages: `domain/insights/wire.py` → `plan.py` → `storage/clickhouse/insights/` → `shape.py`.
 """
 
-from collections import Counter
 from datetime import UTC, datetime, timedelta
 from typing import Final, Protocol
 
@@ -31,7 +30,7 @@ from appliance.gen.shared.insights.v1.insights_pb import (
     SegmentUsersResponse,
 )
 from appliance.services.kept_answers import Asked, KeptAnswers, name_question
-from appliance.services.question_slots import QUERIES_MAX, QuestionSlots, plan_shares
+from appliance.services.question_slots import QuestionSlots
 from appliance.storage.clickhouse.insights.run import ClickHouseInsights
 
 KEPT_METRIC: Final = "insights.kept_answers_total"
@@ -53,7 +52,7 @@ class InsightsService:
     """`shared.insights.v1` without the wire around it; without `kept` every answer is computed.
 
     `counts` is what the metrics show: questions answered from memory, computed, and those whose
-    answers are never kept.
+    answers are never kept; and what became of those that needed a place.
     """
 
     def __init__(
@@ -67,8 +66,8 @@ class InsightsService:
         self._store = store
         self._clock = clock
         self._kept = kept
-        self._slots = slots or QuestionSlots(plan_shares(QUERIES_MAX))
-        self.counts: Counter[tuple[str, str]] = Counter()
+        self._slots = slots or QuestionSlots()
+        self.counts = self._slots.counts
 
     async def query(self, project: Project, request: QueryRequest) -> QueryResponse:
         """Answer one validated request.

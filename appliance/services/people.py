@@ -13,9 +13,11 @@ from msgspec import Struct
 from appliance.base.errors import NotFoundError, Resource
 from appliance.domain.cursors import Cursor, decode_person_cursor, encode_person_cursor
 from appliance.domain.insights.filters import Condition
+from appliance.domain.insights.weight import Weight
 from appliance.domain.people.filters import plan_person_filters
 from appliance.domain.people.person import Person
 from appliance.gen.shared.profiles.v1.profiles_pb import ListRequest
+from appliance.services.question_slots import QuestionSlots
 from appliance.storage.clickhouse.people_read import PeopleReader
 
 PAGE_PERSONS: Final = 100
@@ -41,7 +43,8 @@ class Page(Struct, frozen=True, kw_only=True):
 class PeopleService:
     """`shared.profiles.v1` without the wire around it, and without erasure."""
 
-    def __init__(self, reader: PeopleReader) -> None:
+    def __init__(self, reader: PeopleReader, *, slots: QuestionSlots | None = None) -> None:
+        self._slots = slots or QuestionSlots()
         self._reader = reader
 
     async def get(self, project_id: str, person_id: str) -> Person:
@@ -92,7 +95,8 @@ class PeopleService:
         """Persons in order; how many are loaded at once follows from how large they are."""
         batch = PAGE_PERSONS
         while True:
-            keys = await self._reader.list_keys(project_id, condition, after, limit=KEYS_AHEAD)
+            async with self._slots.held(project_id, Weight.HEAVY):
+                keys = await self._reader.list_keys(project_id, condition, after, limit=KEYS_AHEAD)
             start = 0
             while start < len(keys):
                 ids = [each.id for each in keys[start : start + batch]]

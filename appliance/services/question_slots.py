@@ -40,11 +40,19 @@ class Share(Struct, frozen=True, kw_only=True):
 
 
 class QuestionSlots:
-    """The places for questions of this process; made on the loop that uses it."""
+    """The places for questions of this process, all used on one loop.
+
+    Without `shares` they are those beside an engine of the default size.
+    """
 
     def __init__(
-        self, shares: Mapping[Weight, Share], *, wait_seconds: float = WAIT_SECONDS_MAX
+        self,
+        shares: Mapping[Weight, Share] | None = None,
+        *,
+        wait_seconds: float = WAIT_SECONDS_MAX,
     ) -> None:
+        if shares is None:
+            shares = plan_shares(QUERIES_MAX)
         self.counts: Counter[tuple[str, str]] = Counter()
         self._lanes = {
             weight: _Lane(share, wait_seconds, self.counts) for weight, share in shares.items()

@@ -36,6 +36,7 @@ from appliance.services.keys import KeyRing
 from appliance.services.limits import LimitsService
 from appliance.services.people import PeopleService
 from appliance.services.places import Places
+from appliance.services.question_slots import QUIET_SHARES, QuestionSlots, plan_shares
 from appliance.services.queue_room import QueueRoom
 from appliance.services.room import DiskState, Room, make_room
 from appliance.services.stages import Stages
@@ -71,6 +72,7 @@ class Services:
         room: Room | None = None,
         settings: Settings | None = None,
         signing_key: Secret | None = None,
+        quiet: bool = False,
     ) -> None:
         chosen = clock or SystemClock()
         self._room = room or Room((), reserve_bytes=0, clock=chosen)
@@ -98,13 +100,22 @@ class Services:
         )
         self.identify = IdentifyService(publisher, chosen)
         self.compat = CompatService(self.ingest, self.identify, chosen)
+        engine = (settings or Settings()).clickhouse
+        self.slots = slots = QuestionSlots(
+            QUIET_SHARES if quiet else plan_shares(engine.queries_max)
+        )
         self.insights = InsightsService(
-            ClickHouseInsights(self._clickhouse), chosen, kept=KeptAnswers(chosen)
+            ClickHouseInsights(self._clickhouse, quiet=quiet),
+            chosen,
+            kept=KeptAnswers(chosen),
+            slots=slots,
         )
         people = PeopleReader(self._clickhouse)
-        self.people = PeopleService(people)
-        self.activity = ActivityService(ActivityReader(self._clickhouse), people, chosen)
-        self.discovery = DiscoveryService(DiscoveryReader(self._clickhouse), chosen)
+        self.people = PeopleService(people, slots=slots)
+        self.activity = ActivityService(
+            ActivityReader(self._clickhouse), people, chosen, slots=slots
+        )
+        self.discovery = DiscoveryService(DiscoveryReader(self._clickhouse), chosen, slots=slots)
         self.stores = stores = Stores(
             postgres=self._postgres,
             clickhouse=self._clickhouse,
@@ -188,8 +199,11 @@ class Services:
         }
 
 
-def build_services(settings: Settings, *, name: str = "pug-api") -> Services:
-    """The services of an installation; raises MisconfiguredError for a missing secret."""
+def build_services(settings: Settings, *, name: str = "pug-api", quiet: bool = False) -> Services:
+    """The services of an installation; raises MisconfiguredError for a missing secret.
+
+    `quiet` is for a process whose questions nobody waits for: they leave way to all others.
+    """
     clock = SystemClock()
     room = make_room(settings, clock)
     return Services(
@@ -200,6 +214,7 @@ def build_services(settings: Settings, *, name: str = "pug-api") -> Services:
         settings=settings,
         signing_key=settings.sessions.signing_key
         or load_secret(settings.folders.secrets, SecretName.SESSIONS),
+        quiet=quiet,
     )
 
 

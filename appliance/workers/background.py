@@ -29,7 +29,7 @@ async def run_background(
     """Run the duties named in `only`, else all, until SIGTERM or SIGINT."""
     stop = stop_on_signals()
     clock = SystemClock()
-    services = build_services(settings, name=PROCESS_NAME)
+    services = build_services(settings, name=PROCESS_NAME, quiet=True)
     patient = ClickHouse(
         resolve_endpoints(settings).clickhouse, answer_seconds_max=2 * STATEMENT_SECONDS_MAX
     )

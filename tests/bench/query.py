@@ -1,6 +1,6 @@
 """How long every type of insight takes, cold and warm, from roll-ups and from events.
 
-    scripts/bench query [--json] [--events 1M] [--projects N] [--rounds 7]
+    scripts/bench query [--json] [--events 1M] [--projects N] [--rounds 7] [--only TEXT] [--keep DIR]
 
 Starts an event store of its own and fills it with events that the engine makes itself. Cold is
 without any cache: the engine's are dropped, and so are the pages of its files. Warm is the median
@@ -50,6 +50,7 @@ PROMISED_MS = {
     "dashboard of 8 tiles": 500,
     "funnel, 4 steps": 3000,
 }
+DISK = "SELECT sum(bytes_on_disk) FROM system.parts WHERE active AND database = currentDatabase()"
 _CACHES = ("MARK CACHE", "UNCOMPRESSED CACHE", "QUERY CONDITION CACHE", "PRIMARY INDEX CACHE")
 
 
@@ -71,6 +72,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     machine: str
     events: int
     projects: int
+    load: float
+    disk_bytes: int
     filled_seconds: float
     cells: list[Cell]
     verdict: dict[str, str]
@@ -181,24 +184,25 @@ async def timed(ask: Callable[[], Awaitable[object]]) -> float:
 
 def forget_pages(folder: Path) -> None:
     """Ask the kernel to let go of what it remembers of the files."""
-    for path in folder.rglob("*"):
-        try:
-            descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
-        except OSError:  # merged away
-            continue
-        try:
-            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
-        except OSError:  # a folder
-            continue
-        finally:
-            os.close(descriptor)
+    for parent, _, names in os.walk(folder):  # passes over what is merged away meanwhile
+        for name in names:
+            try:
+                descriptor = os.open(Path(parent, name), os.O_RDONLY | os.O_NOFOLLOW)
+            except OSError:
+                continue
+            try:
+                os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+            finally:
+                os.close(descriptor)
 
 
 def judge(cells: Sequence[Cell], events: int) -> dict[str, str]:
     """Each promise of T3, and whether it was kept with so many events."""
     found: dict[str, str] = {}
     for name, wanted in PROMISED_MS.items():
-        cell = next(one for one in cells if one.name.partition(" (")[0] == name)
+        cell = next((one for one in cells if one.name.partition(" (")[0] == name), None)
+        if cell is None:
+            continue
         for way, took in (("cold", cell.cold_ms), ("warm", cell.warm_ms)):
             kept = "reached" if took <= wanted else "missed"
             found[f"{name}, {way}, {events:,} events"] = f"{kept}: {took:g} ms, wanted {wanted}"
@@ -207,7 +211,11 @@ def judge(cells: Sequence[Cell], events: int) -> dict[str, str]:
 
 def show(report: Report) -> None:
     """The table for people."""
-    print(f"{report.machine}; {report.events:,} events in {report.projects} project(s)")
+    print(
+        f"{report.machine}; {report.events:,} events in {report.projects} project(s), "
+        f"{report.disk_bytes / 1e9:.1f} GB, filled in {report.filled_seconds:g} s; "
+        f"load before the questions {report.load:g}"
+    )
     print(f"{'milliseconds':52}{'cold':>9}{'warm':>9}{'worst':>9}{'kept':>7}")
     for cell in report.cells:
         kept = f"{cell.kept_ms:>7}" if cell.kept_ms else ""
@@ -222,41 +230,47 @@ def show(report: Report) -> None:
         print(f"ROLL-UP AND EVENTS DISAGREE: {name}")
 
 
-async def run(events: int, projects: int, rounds: int) -> Report:
+async def run(chosen: argparse.Namespace, projects: int) -> Report:
     """Fill an engine and ask it everything."""
     with tempfile.TemporaryDirectory(prefix="query-bench-") as name:
-        folder = Path(name) / "pug"
+        folder = chosen.keep or Path(name) / "pug"
         async with running_engines(folder, {"clickhouse"}) as settings:
             endpoint = resolve_endpoints(settings).clickhouse
             await migrate_clickhouse(endpoint, lambda _: None)
             clickhouse = ClickHouse(endpoint, answer_seconds_max=600)
             try:
                 started = time.perf_counter()
-                await fill(clickhouse, events, projects)
+                await fill(clickhouse, chosen.events, projects)
                 filled = time.perf_counter() - started
-                bench = Bench(clickhouse, folder, rounds)
+                ((disk,),) = await clickhouse.rows(DISK)
+                bench = Bench(clickhouse, folder, chosen.rounds)
+                load = os.getloadavg()[0]
                 cells: list[Cell] = []
                 for title, spec in QUESTIONS.items():
-                    cells += await bench.question(title, spec)
+                    if chosen.only in title:
+                        cells += await bench.question(title, spec)
                 for title, specs in PAGES.items():
-                    cells.append(await bench.page(title, specs))
+                    if chosen.only in title:
+                        cells.append(await bench.page(title, specs))
             finally:
                 await clickhouse.close()
     return Report(
         at=datetime.now(tz=UTC).isoformat(timespec="seconds"),
         machine=f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}",
-        events=events,
+        events=chosen.events,
         projects=projects,
+        load=round(load, 1),
+        disk_bytes=int(str(disk)),
         filled_seconds=round(filled, 1),
         cells=cells,
-        verdict=judge(cells, events),
+        verdict=judge(cells, chosen.events),
         disagreeing=bench.disagreeing,
     )
 
 
 def number(text: str) -> int:
     """A count of events: `200000`, `200k`, `10M`."""
-    units = {"k": 1_000, "m": 1_000_000}
+    units = {"k": 1_000, "m": 1_000_000, "g": 1_000_000_000}
     unit = units.get(text[-1].lower(), 1)
     return int(float(text[:-1]) * unit) if unit > 1 else int(text)
 
@@ -266,10 +280,12 @@ def main() -> int:
     parser.add_argument("--events", type=number, default=1_000_000, help="for example 10M")
     parser.add_argument("--projects", type=int, help="default: one for ten million events")
     parser.add_argument("--rounds", type=int, default=7, help="warm answers of each question")
+    parser.add_argument("--only", default="", help="questions whose names hold this text")
+    parser.add_argument("--keep", type=Path, help="a folder for the store, asked again as it is")
     parser.add_argument("--json", action="store_true", help="one JSON object")
     chosen = parser.parse_args()
     projects = chosen.projects or max(1, chosen.events // PROJECT_EVENTS)
-    report = asyncio.run(run(chosen.events, projects, chosen.rounds))
+    report = asyncio.run(run(chosen, projects))
     if chosen.json:
         print(json.dumps(msgspec.to_builtins(report)))
     else:
