@@ -22,6 +22,7 @@ _PRIVATE: Final = "prv_"
 _KEY_PARAMETER: Final = "api_key"
 _PARAMETERS_MAX: Final = 32
 _BEARER: Final = "Bearer "
+_BEARER_SCHEME: Final = "bearer"
 _PROJECT_CHARACTERS_MAX: Final = 64
 
 
@@ -51,7 +52,20 @@ async def authenticate(
             return await _sign_in(access, headers)
         case Boundary.DASHBOARD:
             return await _sign_in(access, headers)
+        case Boundary.MCP:
+            return Caller(principal=await _resolve(keys, agent_token(headers)))
     assert_never(boundary)
+
+
+def agent_token(headers: Mapping[str, str]) -> str | None:
+    """The private key an agent shows, in either header; `x-api-key` decides when it is there, even
+    if it is the wrong one, and neither public keys nor access tokens count [mcp 2].
+    """
+    if "x-api-key" in headers:
+        return _private_token(headers)
+    scheme, _, token = headers.get("authorization", "").partition(" ")
+    token = token.strip()
+    return token if scheme.lower() == _BEARER_SCHEME and token.startswith(_PRIVATE) else None
 
 
 async def _sign_in(access: Access, headers: Mapping[str, str]) -> Caller:

@@ -23,6 +23,7 @@ class Boundary(StrEnum):
     DASHBOARD = "dashboard"
     SHARED = "shared"
     SDK = "sdk"
+    MCP = "mcp"
 
 
 class Lease(Protocol):
