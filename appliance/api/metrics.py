@@ -34,6 +34,7 @@ SECONDS: Final = Histogram(
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
 )
 IN_PROGRESS: Final = Gauge("rpc_requests_in_progress", "Requests under way.")
+LIVE_WATCHERS: Final = Gauge("live_watchers", "Live views that are open.")
 SCRAPES: Final = Counter("metrics_scrapes_total", "How often these numbers were asked for.")
 TLS_EXPIRES: Final = Gauge(
     "tls_certificate_expires_timestamp_seconds",

@@ -24,6 +24,7 @@ from appliance.services.compat import CompatService
 from appliance.services.control import ControlPlane
 from appliance.services.dashboards.desk import DashboardDesk
 from appliance.services.discovery import DiscoveryService
+from appliance.services.live import LiveService
 from appliance.services.people import PeopleService
 
 
@@ -164,6 +165,9 @@ class Services(Protocol):
 
     @property
     def discovery(self) -> DiscoveryService: ...
+
+    @property
+    def live(self) -> LiveService: ...
 
     @property
     def control(self) -> ControlPlane: ...

@@ -204,6 +204,7 @@ async def serve(
 
     async def leave() -> None:
         draining.begin(listener)
+        services.live.end()
         await asyncio.sleep(DRAIN_SECONDS)
 
     loop = asyncio.get_running_loop()

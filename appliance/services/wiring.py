@@ -34,6 +34,7 @@ from appliance.services.jobs.requests import JobsService
 from appliance.services.kept_answers import KeptAnswers
 from appliance.services.keys import KeyRing
 from appliance.services.limits import LimitsService
+from appliance.services.live import LiveService
 from appliance.services.people import PeopleService
 from appliance.services.places import Places
 from appliance.services.question_slots import QUIET_SHARES, QuestionSlots, plan_shares
@@ -47,6 +48,7 @@ from appliance.storage.clickhouse.activity_read import ActivityReader
 from appliance.storage.clickhouse.client import ClickHouse
 from appliance.storage.clickhouse.discovery import DiscoveryReader
 from appliance.storage.clickhouse.insights.run import ClickHouseInsights
+from appliance.storage.clickhouse.live_read import LiveReader
 from appliance.storage.clickhouse.people_read import PeopleReader
 from appliance.storage.postgres.pool import Postgres
 from appliance.storage.streams.connection import Streams
@@ -116,6 +118,7 @@ class Services:
             ActivityReader(self._clickhouse), people, chosen, slots=slots
         )
         self.discovery = DiscoveryService(DiscoveryReader(self._clickhouse), chosen, slots=slots)
+        self.live = LiveService(self._streams, LiveReader(self._clickhouse), chosen)
         self.stores = stores = Stores(
             postgres=self._postgres,
             clickhouse=self._clickhouse,
@@ -165,6 +168,7 @@ class Services:
 
     async def close(self) -> None:
         """Let go of every connection; one that hangs does not keep the others."""
+        await self.live.close()
         await self.control.magic_links.close()
         await self.keys.close()
         await self._allowances.close()

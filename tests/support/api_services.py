@@ -51,6 +51,7 @@ from appliance.services.compat import CompatService
 from appliance.services.control import ControlPlane
 from appliance.services.dashboards.desk import DashboardDesk
 from appliance.services.discovery import DiscoveryService
+from appliance.services.live import LiveService
 from appliance.services.people import PeopleService
 from appliance.services.room import DiskState
 from appliance.services.stores import Stores
@@ -59,6 +60,7 @@ from appliance.services.wiring import build_services
 from appliance.storage.clickhouse.activity_read import ActivityReader
 from appliance.storage.clickhouse.client import ClickHouse
 from appliance.storage.clickhouse.discovery import DiscoveryReader
+from appliance.storage.clickhouse.live_read import LiveReader
 from appliance.storage.clickhouse.people_read import PeopleReader
 from appliance.storage.postgres.pool import Postgres
 from appliance.storage.streams.connection import Streams
@@ -236,6 +238,7 @@ class MemoryServices:
         events = ActivityReader(ClickHouse(_NOWHERE))
         self.activity = ActivityService(events, people, SystemClock())
         self.discovery = DiscoveryService(DiscoveryReader(ClickHouse(_NOWHERE)), SystemClock())
+        self.live = LiveService(stores.streams, LiveReader(ClickHouse(_NOWHERE)), SystemClock())
         self.told: tuple[Family, ...] = stage_families()
         self.states: Mapping[str, bool] = dict.fromkeys(
             ("postgres_writer", "postgres_reader", "clickhouse", "nats"), True
