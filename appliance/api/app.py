@@ -26,6 +26,7 @@ from appliance.api.compat.doors import CompatDoors
 from appliance.api.cors import CorsPolicy
 from appliance.api.gateway import SAFETY_HEADERS, Gateway
 from appliance.api.limits import BodyBudget
+from appliance.api.live import LivePage
 from appliance.api.oidc import SignInPages
 from appliance.api.ports import Services
 from appliance.api.protocols import Answer, refusal
@@ -72,6 +73,7 @@ def create_app(
             **services.identify.counts,
             **services.compat.counts,
             **services.insights.counts,
+            **services.live.counts,
             **services.control.mail.queue.counts,
             **services.control.erasure.counts,
         }
@@ -99,6 +101,16 @@ def create_app(
     )
     handlers += doors.handlers()
     handlers.append(SignInPages(services.control.oidc, proxies, ids or IdMaker(time)).handler())
+    live = LivePage(
+        services.live,
+        keys=services.keys,
+        access=services.control.access,
+        proxies=proxies,
+        cors=cors,
+        clock=time,
+        ids=ids or IdMaker(time),
+    )
+    handlers.append(live.handler())
     if settings.api.dashboard:
         handlers += [_page(path, _fixed(answer)) for path, answer in web.pages().items()]
 
