@@ -3,7 +3,7 @@
 Invariant: nothing here knows a store; starting it never fails because one is down, it answers
 `unavailable` and `/readyz` 503 until it is back. Paths nobody serves are refused as Connect JSON
 too, because SDKs repeat what they cannot read [sdk-protocol 4]. Next: `gateway.py`, the way of a
-call.
+call, and `frame.py`, what stands around it.
 """
 
 import re
@@ -24,9 +24,15 @@ from appliance.api.address import TrustedProxies
 from appliance.api.call import Boundary
 from appliance.api.compat.doors import CompatDoors
 from appliance.api.cors import CorsPolicy
-from appliance.api.gateway import SAFETY_HEADERS, Gateway
+from appliance.api.frame import SAFETY_HEADERS, Frame, send_whole
+from appliance.api.gateway import Gateway
 from appliance.api.limits import BodyBudget
 from appliance.api.live import LivePage
+from appliance.api.mcp.endpoint import McpEndpoint
+from appliance.api.mcp.inner import InnerCalls
+from appliance.api.mcp.rates import CallRates
+from appliance.api.mcp.surface import checked_surface
+from appliance.api.mcp.tools import Tools
 from appliance.api.oidc import SignInPages
 from appliance.api.ports import Services
 from appliance.api.protocols import Answer, refusal
@@ -52,19 +58,18 @@ def create_app(
 ) -> Litestar:
     """The application for these services; they are opened and closed with it."""
     time = clock or SystemClock()
+    maker = ids or IdMaker(time)
     cors = CorsPolicy(settings.api.cors_origins)
     network = settings.network
     proxies = TrustedProxies(network.trusted_proxies, cdn_headers=network.cdn_headers)
     bodies = BodyBudget(max(settings.api.bodies_bytes_max, 2 * settings.api.body_bytes_max))
+    frame = Frame(proxies=proxies, bodies=bodies, clock=time, ids=maker)
     gateway = Gateway(
         keys=services.keys,
         access=services.control.access,
-        proxies=proxies,
         cors=cors,
         body_bytes_max=settings.api.body_bytes_max,
-        bodies=bodies,
-        clock=time,
-        ids=ids or IdMaker(time),
+        frame=frame,
     )
 
     async def numbers() -> Answer:
@@ -79,10 +84,8 @@ def create_app(
         }
         return metrics.exposition(counts, services.disk(), await services.figures())
 
-    handlers = [
-        _mount(gateway, service)
-        for service in mounted_services(services, settings.api.body_bytes_max)
-    ]
+    mounted = mounted_services(services, settings.api.body_bytes_max)
+    handlers = [_mount(gateway, service) for service in mounted]
     handlers += [
         _page("/health", _given(health.alive)),
         _page("/healthz", _given(health.alive)),
@@ -93,14 +96,15 @@ def create_app(
         services.compat,
         services.ingest,
         keys=services.keys,
-        proxies=proxies,
         body_bytes_max=settings.api.body_bytes_max,
-        bodies=bodies,
         clock=time,
-        ids=ids or IdMaker(time),
+        frame=frame,
     )
     handlers += doors.handlers()
-    handlers.append(SignInPages(services.control.oidc, proxies, ids or IdMaker(time)).handler())
+    tools = Tools(checked_surface().offers, InnerCalls(gateway, mounted), CallRates(time))
+    agents = McpEndpoint(tools, keys=services.keys, access=services.control.access, frame=frame)
+    handlers.append(agents.handler())
+    handlers.append(SignInPages(services.control.oidc, proxies, maker).handler())
     live = LivePage(
         services.live,
         keys=services.keys,
@@ -139,12 +143,11 @@ def _page(path: str, ask: Callable[[], Awaitable[Answer]]) -> ASGIRouteHandler:
     async def serve(scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG001 the shape of ASGI
         answer = await ask()
         assert scope["type"] == "http"
-        body = b"" if scope["method"] == "HEAD" else answer.body
-        headers = [*answer.headers, (b"content-length", str(len(answer.body)).encode())]
-        names = {name for name, _ in headers}
-        headers += [pair for pair in SAFETY_HEADERS if pair[0] not in names]
-        await send({"type": "http.response.start", "status": answer.status, "headers": headers})
-        await send({"type": "http.response.body", "body": body, "more_body": False})
+        names = {name for name, _ in answer.headers}
+        missing = [pair for pair in SAFETY_HEADERS if pair[0] not in names]
+        headers = [*answer.headers, *missing]
+        whole = Answer(status=answer.status, headers=headers, body=answer.body)
+        await send_whole(send, whole, has_body=scope["method"] != "HEAD")
 
     return asgi(path, copy_scope=False)(serve)
 

@@ -2,26 +2,23 @@
 
 Invariant: correlation id, CORS, authentication, then method, content type and size, then decoding,
 schema, role and handler [services 2.3]; whoever says no says it in the caller's protocol and with
-the CORS headers of the boundary. One canonical log line per request ends it; acknowledged batches,
-of which there are many, only at level debug.
+the CORS headers of the boundary. What stands around a call: `frame.py`.
 """
 
 from collections.abc import Callable, Mapping
 from typing import Final, cast
 
-import structlog
 from connectrpc.code import Code
 from connectrpc.errors import ConnectError
 from litestar.types import HTTPScope, Message, Receive, Scope, Send
 
 from appliance.api import grpc_web_text
-from appliance.api.address import TrustedProxies
 from appliance.api.authenticate import authenticate
 from appliance.api.call import Boundary, Call, current_call
 from appliance.api.cors import CorsPolicy
 from appliance.api.errors import wire_error
-from appliance.api.limits import BodyBudget, BodyLease, discard, limited, too_large
-from appliance.api.metrics import IN_PROGRESS, REQUESTS, SECONDS
+from appliance.api.frame import SAFETY_HEADERS, Frame, send_whole
+from appliance.api.limits import discard, limited, too_large
 from appliance.api.ports import Access, Keys, Principal
 from appliance.api.protocols import (
     ACCEPT_POST,
@@ -33,22 +30,14 @@ from appliance.api.protocols import (
     retry_after,
 )
 from appliance.api.rpc.registry import MountedService
-from appliance.base.clock import Clock
 from appliance.base.errors import ApplianceError
-from appliance.base.ids import IdMaker
 
-SAFETY_HEADERS: Final[Headers] = [
-    (b"x-content-type-options", b"nosniff"),
-    (b"cache-control", b"no-store"),
-]
 _TRAILERS: Final = "http.response.trailers"
 _STATUS_CODES: Final[dict[int, Code]] = {503: Code.UNAVAILABLE, 429: Code.RESOURCE_EXHAUSTED}
 _NO_TRAILERS: Final = (
     "this port has no HTTP trailers, which gRPC needs; use Connect, gRPC-Web, or the port that "
     "the setting api.grpc_port opens"
 )
-
-_log = structlog.get_logger()
 
 
 class Refused(Exception):  # noqa: N818 an outcome on its way, not a failure
@@ -71,47 +60,40 @@ class Gateway:
         *,
         keys: Keys,
         access: Access,
-        proxies: TrustedProxies,
         cors: CorsPolicy,
         body_bytes_max: int,
-        bodies: BodyBudget,
-        clock: Clock,
-        ids: IdMaker,
+        frame: Frame,
     ) -> None:
         self._keys = keys
         self._access = access
-        self._proxies = proxies
         self._cors = cors
         self._body_bytes_max = body_bytes_max
-        self._bodies = bodies
-        self._clock = clock
-        self._ids = ids
+        self._frame = frame
 
     async def serve(
-        self, service: MountedService, method: str, scope: HTTPScope, receive: Receive, send: Send
+        self,
+        service: MountedService,
+        method: str,
+        scope: HTTPScope,
+        receive: Receive,
+        send: Send,
+        *,
+        request_id: str | None = None,
     ) -> None:
-        """Answer one request for `method` of `service`, whatever it is."""
-        started = self._clock.monotonic_seconds()
-        sender = self._proxies.sender(scope)
-        call = Call(
-            request_id=self._ids.make(),
-            boundary=service.boundary,
-            headers=sender.headers,
-            peer=sender.peer,
-            address=sender.address,
-            lease=BodyLease(self._bodies),
-        )
-        token = current_call.set(call)
-        IN_PROGRESS.inc()
-        try:
+        """Answer one request for `method` of `service`, whatever it is.
+
+        `request_id` is that of the outer request when another door passes a call on.
+        """
+        known = method if method in service.methods else "-"
+        with self._frame.around(
+            scope, service.boundary, service=service.name, method=known, request_id=request_id
+        ) as visit:
+            call = visit.call
             outgoing = _Outgoing(send, self._cors_headers(call, scope), call)
             await self._answer(call, service, method, scope, receive, outgoing)
-            known = method if method in service.methods else "-"
-            self._finish(call, service.name, known, outgoing.status, started)
-        finally:
-            call.close()
-            IN_PROGRESS.dec()
-            current_call.reset(token)
+            visit.status = outgoing.status
+            if call.code == "ok" and outgoing.status != 200:  # noqa: PLR2004 HTTP's own number
+                visit.code = f"http_{outgoing.status}"
 
     async def _answer(
         self,
@@ -227,28 +209,6 @@ class Gateway:
             return self._cors.preflight_headers(call.boundary, origin, wanted, names)
         return self._cors.answer_headers(call.boundary, origin)
 
-    def _finish(self, call: Call, service: str, method: str, status: int, started: float) -> None:
-        seconds = self._clock.monotonic_seconds() - started
-        code = call.code if status == 200 or call.code != "ok" else f"http_{status}"  # noqa: PLR2004 HTTP's own number
-        REQUESTS.labels(service, method, code).inc()
-        SECONDS.labels(service, method).observe(seconds)
-        quiet = call.boundary is Boundary.SDK and code == "ok"
-        write = _log.debug if quiet else _log.info
-        write(
-            "request_finished",
-            service=service,
-            method=method,
-            status=status,
-            code=code,
-            reason=call.reason or None,
-            seconds=round(seconds, 6),
-            request_id=call.request_id,
-            project=call.principal.project_id if call.principal else None,
-            events=call.events,
-            dropped=call.dropped,
-            **call.error_fields,
-        )
-
 
 class _Outgoing:
     """The way back: adds the headers every answer has and remembers the status."""
@@ -278,14 +238,7 @@ class _Outgoing:
 
     async def answer(self, answer: Answer) -> None:
         """Send a whole answer."""
-        await self(
-            {
-                "type": "http.response.start",
-                "status": answer.status,
-                "headers": [*answer.headers, (b"content-length", str(len(answer.body)).encode())],
-            }
-        )
-        await self({"type": "http.response.body", "body": answer.body, "more_body": False})
+        await send_whole(self, answer)
 
 
 def _ask(admit: Callable[[Principal], None], caller: Principal) -> None:

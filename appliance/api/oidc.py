@@ -17,6 +17,7 @@ from litestar.types import HTTPScope, Receive, Scope, Send
 from appliance.api.address import TrustedProxies
 from appliance.api.call import Boundary, Call, current_call
 from appliance.api.errors import wire_error
+from appliance.api.frame import SAFETY_HEADERS, send_whole
 from appliance.api.protocols import Answer, Headers, refusal
 from appliance.base.errors import (
     ConnectCode,
@@ -37,9 +38,8 @@ FIELDS_MAX: Final = 32
 _TIMEZONE_CHARACTERS_MAX: Final = 64
 _COOKIE_NAME_CHARACTERS: Final = 16
 _SAFE: Final[Headers] = [
-    (b"cache-control", b"no-store"),
+    *SAFETY_HEADERS,
     (b"referrer-policy", b"no-referrer"),
-    (b"x-content-type-options", b"nosniff"),
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
 ]
 _ERRORS: Final[Mapping[ConnectCode, str]] = {
@@ -70,9 +70,8 @@ class SignInPages:
         async def serve(scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG001 the shape of ASGI
             assert scope["type"] == "http"
             answer = await self._answer(scope)
-            headers = [*answer.headers, *_SAFE, (b"content-length", b"%d" % len(answer.body))]
-            await send({"type": "http.response.start", "status": answer.status, "headers": headers})
-            await send({"type": "http.response.body", "body": answer.body, "more_body": False})
+            headers = [*answer.headers, *_SAFE]
+            await send_whole(send, Answer(status=answer.status, headers=headers, body=answer.body))
 
         return asgi(PREFIX, is_mount=True, copy_scope=False)(serve)
 

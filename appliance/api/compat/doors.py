@@ -2,34 +2,30 @@
 
 Invariant: an answer of success is given only after everything is safe; every refusal carries a
 status upon which the client does the right thing (keep and repeat, or give up [compat-ingest 1,
-2]), a JSON body and the CORS headers. One canonical log line ends a request, as in `gateway.py`.
+2]), a JSON body and the CORS headers. What stands around a request: `frame.py`.
 What the calls mean: `domain/compat/`; what is done: `services/compat.py`.
 """
 
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
-import structlog
 from connectrpc.code import Code
 from litestar import asgi
 from litestar.handlers import ASGIRouteHandler
 from litestar.types import HTTPScope, Receive, Scope, Send
 from msgspec import Struct
 
-from appliance.api.address import TrustedProxies
-from appliance.api.call import Boundary, Call, current_call
+from appliance.api.call import Boundary, Call
 from appliance.api.compat import replies
 from appliance.api.compat.bodies import Incoming, decode, read_query
 from appliance.api.compat.cors import answer_headers, is_preflight
 from appliance.api.compat.credentials import key_of_body, key_of_request, whose
 from appliance.api.errors import wire_error
-from appliance.api.limits import BodyBudget, BodyLease
-from appliance.api.metrics import IN_PROGRESS, REQUESTS, SECONDS
+from appliance.api.frame import SAFETY_HEADERS, Frame, send_whole
 from appliance.api.ports import Ingest, Keys
-from appliance.api.protocols import Answer, Headers, refusal
+from appliance.api.protocols import Answer, refusal
 from appliance.base.clock import Clock
 from appliance.base.errors import NotFoundError
-from appliance.base.ids import IdMaker
 from appliance.domain.compat.mapped import Mapped, Reception
 from appliance.domain.compat.posthog import map_posthog
 from appliance.domain.compat.reading import as_list, as_object, read_instant
@@ -37,14 +33,11 @@ from appliance.domain.compat.segment import CALLS, map_segment
 from appliance.domain.ingest.facts import gather_facts
 from appliance.services.compat import CompatService
 
-_SAFE: Final[Headers] = [(b"x-content-type-options", b"nosniff"), (b"cache-control", b"no-store")]
 _GET, _POST = "GET", "POST"
 _BUSY: Final = 503
 _SENDING_TIMES: Final = ("sentAt", "sent_at")
 _POSTHOG: Final = "compat.posthog"
 _SEGMENT: Final = "compat.segment"
-
-_log = structlog.get_logger()
 
 
 class Door(Struct, frozen=True, kw_only=True):
@@ -135,20 +128,16 @@ class CompatDoors:
         ingest: Ingest,
         *,
         keys: Keys,
-        proxies: TrustedProxies,
         body_bytes_max: int,
-        bodies: BodyBudget,
         clock: Clock,
-        ids: IdMaker,
+        frame: Frame,
     ) -> None:
         self._service = service
         self._ingest = ingest
         self._keys = keys
-        self._proxies = proxies
         self._body_bytes_max = body_bytes_max
-        self._bodies = bodies
         self._clock = clock
-        self._ids = ids
+        self._frame = frame
 
     def handlers(self) -> list[ASGIRouteHandler]:
         """One for each endpoint."""
@@ -162,33 +151,13 @@ class CompatDoors:
         return asgi(door.path, is_mount=door.below is not None, copy_scope=False)(serve)
 
     async def _serve(self, door: Door, scope: HTTPScope, receive: Receive, send: Send) -> None:
-        started = self._clock.monotonic_seconds()
-        sender = self._proxies.sender(scope)
-        call = Call(
-            request_id=self._ids.make(),
-            boundary=Boundary.SDK,
-            headers=sender.headers,
-            peer=sender.peer,
-            address=sender.address,
-            lease=BodyLease(self._bodies),
-        )
-        token = current_call.set(call)
-        IN_PROGRESS.inc()
-        try:
-            answer = await self._answer(door, call, scope, receive)
-            headers = [
-                *answer.headers,
-                *answer_headers(call.headers),
-                *_SAFE,
-                (b"content-length", b"%d" % len(answer.body)),
-            ]
-            await send({"type": "http.response.start", "status": answer.status, "headers": headers})
-            await send({"type": "http.response.body", "body": answer.body, "more_body": False})
-            self._finish(door, call, answer.status, started)
-        finally:
-            call.close()
-            IN_PROGRESS.dec()
-            current_call.reset(token)
+        with self._frame.around(
+            scope, Boundary.SDK, service=door.service, method=door.name
+        ) as visit:
+            answer = await self._answer(door, visit.call, scope, receive)
+            visit.status = answer.status
+            headers = [*answer.headers, *answer_headers(visit.call.headers), *SAFETY_HEADERS]
+            await send_whole(send, Answer(status=answer.status, headers=headers, body=answer.body))
 
     async def _answer(self, door: Door, call: Call, scope: HTTPScope, receive: Receive) -> Answer:
         if is_preflight(scope["method"], call.headers):
@@ -264,26 +233,6 @@ class CompatDoors:
         outcome = await self._service.accept(call.caller, mapped, facts)
         call.events = outcome.accepted
         call.dropped = outcome.refused
-
-    def _finish(self, door: Door, call: Call, status: int, started: float) -> None:
-        seconds = self._clock.monotonic_seconds() - started
-        REQUESTS.labels(door.service, door.name, call.code).inc()
-        SECONDS.labels(door.service, door.name).observe(seconds)
-        write = _log.debug if call.code == "ok" else _log.info
-        write(
-            "request_finished",
-            service=door.service,
-            method=door.name,
-            status=status,
-            code=call.code,
-            reason=call.reason or None,
-            seconds=round(seconds, 6),
-            request_id=call.request_id,
-            project=call.principal.project_id if call.principal else None,
-            events=call.events,
-            dropped=call.dropped,
-            **call.error_fields,
-        )
 
 
 def _sent_ms(whole: Mapping[str, object], query: Mapping[str, str]) -> int | None:
