@@ -4,6 +4,7 @@ Invariant: whatever happens, the statement has ended in the engine, its slot is 
 connection is closed (or its session given back) before the next request of this client is read.
 """
 
+import os
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from typing import Final
@@ -26,6 +27,7 @@ from appliance.clickhouse_http.external import Upload, create_tables, drop_table
 from appliance.clickhouse_http.feed import Feed, insert_rows
 from appliance.clickhouse_http.formats import DEFAULT_FORMAT
 from appliance.clickhouse_http.intake import decoded, read_statement
+from appliance.clickhouse_http.limits import yielding_settings, yields
 from appliance.clickhouse_http.native import (
     BLOCK_INFO,
     BLOCK_INFO_VERSION_MIN,
@@ -84,12 +86,15 @@ class Runner:
         registry: Registry,
         clock: Clock,
         defaults: dict[str, str],
+        memory_bytes_max: int,
     ) -> None:
         self._engine = engine
         self._sessions = sessions
         self._registry = registry
         self._clock = clock
         self._defaults = defaults
+        self._memory_bytes_max = memory_bytes_max
+        self._cores = len(os.sched_getaffinity(0))
 
     def run(self, job: Job, exchange: Exchange, answering: Answering) -> None:
         """Run a request's statement and send its answer but for the end; raises EngineError."""
@@ -259,7 +264,10 @@ class Runner:
             raise EngineError(Codes.TIMEOUT_EXCEEDED, "Timeout exceeded while rows were read")
 
     def _settings(self, request: Request) -> dict[str, str]:
-        return {**self._defaults, **request.settings, MARK_SETTING: request.query_id}
+        given = {**self._defaults, **request.settings, MARK_SETTING: request.query_id}
+        if not yields(given):
+            return given
+        return yielding_settings(given, memory_bytes_max=self._memory_bytes_max, cores=self._cores)
 
     @contextmanager
     def _connected(self, job: Job, plan: Plan) -> Generator[Connection]:

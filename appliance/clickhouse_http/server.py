@@ -31,7 +31,7 @@ from appliance.clickhouse_http.configuration import (
 from appliance.clickhouse_http.engine import Engine
 from appliance.clickhouse_http.errors import Codes, EngineError, Stopped
 from appliance.clickhouse_http.external import read_form
-from appliance.clickhouse_http.limits import Admission
+from appliance.clickhouse_http.limits import Admission, yields
 from appliance.clickhouse_http.registry import Registry
 from appliance.clickhouse_http.request import (
     Credentials,
@@ -121,6 +121,7 @@ class EngineServer:
             registry=self._registry,
             clock=clock,
             defaults=query_settings(memory_bytes_max=options.memory_bytes_max),
+            memory_bytes_max=options.memory_bytes_max,
         )
         self._banner = Banner(
             version=f"{self._engine.version} (official build)",
@@ -267,7 +268,7 @@ class EngineServer:
             self._require_running()
             _require_length(head)
             request = build_request(head, parameters, fresh_id=random_uuid())
-            with self._admission.admitted():
+            with self._admission.admitted(yielding=yields(request.settings)):
                 job = _read_job(head, parameters, request, exchange)
                 request = job.request
                 answering = self._answering(exchange, request)
