@@ -23,6 +23,7 @@ from appliance.gen.shared.insights.v1.insights_pb import (
     QueryResponse,
 )
 from appliance.services.dashboards.boards import Board
+from appliance.services.dashboards.names import named
 from appliance.services.dashboards.tiles import BrokenTileError, spec_of, tile_message
 from appliance.services.insights import Project
 from appliance.services.schema_rules import check_message
@@ -118,10 +119,7 @@ class QueryWindow(Struct, frozen=True, kw_only=True):
 
 def granularity_of(board: BoardRow) -> Granularity:
     """The width a board's tiles have; a day for a stored name nobody knows."""
-    return next(
-        (one for one in Granularity if one and f"GRANULARITY_{one.name}" == board.granularity),
-        Granularity.DAY,
-    )
+    return named(board.granularity, Granularity.DAY)
 
 
 def without_people(answer: QueryResponse) -> QueryResponse:

@@ -26,12 +26,11 @@ from appliance.gen.dashboard.dashboards.v1.dashboards_pb import (
     VisualizationOptions,
 )
 from appliance.gen.shared.insights.v1.insights_pb import InsightQuerySpec
+from appliance.services.dashboards.names import kept_name, named
 from appliance.storage.postgres.dashboards import TileContent, TileKind, TileRow
 
 _Part = TypeVar("_Part", bound=Message[Any])
 
-_VIEW_PREFIX: Final = "DASHBOARD_TILE_VIEW_MODE_"
-_COMPARE_PREFIX: Final = "COMPARE_PERIOD_"
 _EMPTY: Final = "{}"
 
 
@@ -54,7 +53,7 @@ def content_of(sent: DashboardTileInput) -> TileContent:
     compare = _known(ComparePeriod, sent.compare) or ComparePeriod.UNSPECIFIED
     return TileContent(
         kind=kind,
-        view_mode=_VIEW_PREFIX + view.name,
+        view_mode=kept_name(view),
         display_name=sent.display_name,
         description=sent.description,
         insight_query=query,
@@ -63,7 +62,7 @@ def content_of(sent: DashboardTileInput) -> TileContent:
         header=_canonical(sent.header),
         visualization=_canonical(sent.visualization),
         thresholds=_encode([message_to_json_value(one) for one in sent.thresholds]),
-        compare_mode=_COMPARE_PREFIX + compare.name,
+        compare_mode=kept_name(compare),
     )
 
 
@@ -95,7 +94,7 @@ def tile_message(tile: TileRow) -> DashboardTile:
         if spec is None
         else Oneof("insight", InsightTileContent(spec=spec))
     )
-    told.compare = _named(ComparePeriod, _COMPARE_PREFIX, content.compare_mode)
+    told.compare = named(content.compare_mode, ComparePeriod.UNSPECIFIED)
     told.thresholds.extend(
         _part(ThresholdRule, one)
         for one in msgspec.json.decode(content.thresholds, type=list[msgspec.Raw])
@@ -117,7 +116,7 @@ def bare_tile_message(tile: TileRow) -> DashboardTile:
         description=content.description,
         create_time=Timestamp.from_datetime(tile.create_time),
         update_time=Timestamp.from_datetime(tile.update_time),
-        view_mode=_named(DashboardTileViewMode, _VIEW_PREFIX, content.view_mode),
+        view_mode=named(content.view_mode, DashboardTileViewMode.UNSPECIFIED),
         compare=ComparePeriod.UNSPECIFIED,
     )
     if content.position != _EMPTY:
@@ -144,10 +143,6 @@ _Name = TypeVar("_Name", DashboardTileViewMode, ComparePeriod)
 
 def _known(kind: type[_Name], value: _Name) -> _Name | None:
     return value if value in list(kind) else None
-
-
-def _named(kind: type[_Name], prefix: str, stored: str) -> _Name:
-    return next((one for one in kind if prefix + one.name == stored), kind.UNSPECIFIED)
 
 
 def _canonical(part: Message[Any] | None) -> str:

@@ -3,8 +3,6 @@
 Invariant: handlers translate messages only; the project is always that of the header.
 """
 
-from typing import Final
-
 from connectrpc.request import RequestContext
 from protobuf import Oneof
 from protobuf.wkt.google.protobuf.timestamp_pb import Timestamp
@@ -34,11 +32,10 @@ from appliance.gen.dashboard.dashboards.v1.dashboards_pb import (
 from appliance.gen.shared.insights.v1.insights_pb import Granularity
 from appliance.services.dashboards.boards import Board, TileDraft
 from appliance.services.dashboards.boards import DashboardsService as Boards
+from appliance.services.dashboards.names import kept_name, named
 from appliance.services.dashboards.rendering import Outcome, Rendering, Window, granularity_of
 from appliance.services.dashboards.tiles import bare_tile_message, content_of, tile_message
 from appliance.storage.postgres.dashboards import BoardRow, BoardSettings
-
-_PRESET_PREFIX: Final = "TIME_RANGE_PRESET_"
 
 
 class Dashboards(DashboardsService):
@@ -193,13 +190,10 @@ def _settings(
     return BoardSettings(
         display_name=request.display_name,
         description=request.description,
-        time_range=_PRESET_PREFIX + span.name,
-        granularity=f"GRANULARITY_{width.name}",
+        time_range=kept_name(span),
+        granularity=kept_name(width),
     )
 
 
 def _preset(board: BoardRow) -> TimeRangePreset:
-    return next(
-        (one for one in TimeRangePreset if one and _PRESET_PREFIX + one.name == board.time_range),
-        TimeRangePreset.LAST_30_DAYS,
-    )
+    return named(board.time_range, TimeRangePreset.LAST_30_DAYS)
