@@ -14,28 +14,13 @@ from typing import Final
 from litestar.types import HTTPScope
 from msgspec import Struct
 
+from appliance.domain.ingest.facts import CDN_HEADERS
+
 _FORWARDED: Final = "x-forwarded-for"
 _FORWARDED_NAME: Final = _FORWARDED.encode()
 _ADDRESSES: Final = (_FORWARDED, "cf-connecting-ip", "true-client-ip")
-_CDN: Final = frozenset(
-    {
-        "cf-connecting-ip",
-        "true-client-ip",
-        "cf-ipcontinent",
-        "cf-ipcountry",
-        "cf-region",
-        "cf-ipcity",
-        "cf-postal-code",
-        "cf-metro-code",
-        "cf-iplatitude",
-        "cf-iplongitude",
-        "cf-timezone",
-        "cf-bot-score",
-        "cf-verified-bot",
-    }
-)
 _NOTHING: Final = frozenset[str]()
-_CLAIMS: Final = _CDN | {_FORWARDED}
+_CLAIMS: Final = CDN_HEADERS | {_FORWARDED}
 """Everything that headers say about a caller [ingestion 4.1, 5, 7]."""
 NOT_BELIEVED: Final = "-"
 """Stands for an address that came and is not believed: no address, but not nothing either, so that
@@ -86,7 +71,7 @@ class TrustedProxies:
         trusted = self._trusts(_parse(peer))
         forwarded = headers.get(_FORWARDED)
         named = self._named(forwarded) if trusted and forwarded is not None else ""
-        believed = _CDN if trusted and self._cdn_headers else _NOTHING
+        believed = CDN_HEADERS if trusted and self._cdn_headers else _NOTHING
         kept = {
             name: value
             for name, value in headers.items()

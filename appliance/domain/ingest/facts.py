@@ -12,12 +12,10 @@ from msgspec import Struct
 
 from appliance.domain.ingest.event import PropertyValue
 
-FACT_HEADERS: Final = frozenset(
+CDN_HEADERS: Final = frozenset(
     {
-        "user-agent",
         "cf-connecting-ip",
         "true-client-ip",
-        "x-forwarded-for",
         "cf-ipcontinent",
         "cf-ipcountry",
         "cf-region",
@@ -31,6 +29,9 @@ FACT_HEADERS: Final = frozenset(
         "cf-verified-bot",
     }
 )
+"""What a content network tells of the caller [ingestion 4.1, 5, 7]."""
+
+FACT_HEADERS: Final = CDN_HEADERS | {"user-agent", "x-forwarded-for"}
 """The only request headers that ingestion reads, lower-cased."""
 
 
