@@ -26,6 +26,7 @@ from appliance.api.compat.doors import CompatDoors
 from appliance.api.cors import CorsPolicy
 from appliance.api.frame import SAFETY_HEADERS, Frame, send_whole
 from appliance.api.gateway import Gateway
+from appliance.api.graphql.door import GraphQLDoor
 from appliance.api.limits import BodyBudget
 from appliance.api.live import LivePage
 from appliance.api.mcp.endpoint import McpEndpoint
@@ -104,6 +105,13 @@ def create_app(
     tools = Tools(checked_surface().offers, InnerCalls(gateway, mounted), CallRates(time))
     agents = McpEndpoint(tools, keys=services.keys, access=services.control.access, frame=frame)
     handlers.append(agents.handler())
+    questions = GraphQLDoor(
+        services,
+        body_bytes_max=settings.api.body_bytes_max,
+        development=settings.api.development,
+        frame=frame,
+    )
+    handlers.append(questions.handler())
     handlers.append(SignInPages(services.control.oidc, proxies, maker).handler())
     live = LivePage(
         services.live,

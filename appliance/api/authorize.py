@@ -32,17 +32,18 @@ async def authorize(path: str, request: object, call: Call, access: Access) -> N
             org_id = getattr(request, "org_id", "")
             assert isinstance(org_id, str)
             role = await access.role(org_id, call.customer.customer_id)
-            _check_role(gate, role)
+            check_role(gate, role)
 
 
 def _check_project(gate: Gate, call: Call) -> None:
     if call.principal is None:
         raise UnauthenticatedError("UNAUTHENTICATED", "a project is needed: send x-project-id")
     if call.signed_in is not None and call.signed_in.project is not None:
-        _check_role(gate, call.signed_in.project.role)
+        check_role(gate, call.signed_in.project.role)
 
 
-def _check_role(gate: Gate, role: Role | None) -> None:
+def check_role(gate: Gate, role: Role | None) -> None:
+    """Raise ForbiddenError (`ORG_NOT_A_MEMBER`, `ORG_ROLE_FORBIDDEN`) unless the role opens it."""
     if role is None:
         raise ForbiddenError("ORG_NOT_A_MEMBER", _NOT_A_MEMBER)
     if not gate.admits(role):

@@ -109,6 +109,13 @@ class ApiSettings(Section, frozen=True, kw_only=True):
         int, Meta(ge=1, le=65536, description="requests in work at once; more wait")
     ] = 1024
     dashboard: Annotated[bool, Meta(description="serve the web pages under /")] = True
+    development: Annotated[
+        bool,
+        Meta(
+            description="for people who write clients: /graphql tells its schema and has a page to "
+            "try questions on"
+        ),
+    ] = False
 
 
 class TlsSettings(Section, frozen=True, kw_only=True):

@@ -16,6 +16,7 @@ from appliance.services.invitations import InvitationsService
 from appliance.services.links import DashboardLinks, dashboard_base_url
 from appliance.services.magic_links import MagicLinksService
 from appliance.services.mail.desk import MailDesk
+from appliance.services.member_projects import MemberProjects
 from appliance.services.members import MembersService
 from appliance.services.oidc.linking import Linking
 from appliance.services.oidc.service import OidcService
@@ -90,6 +91,7 @@ class ControlPlane:
             clock=clock,
             ids=ids,
         )
+        self.member_projects = MemberProjects(stores.postgres)
         self.projects = ProjectsService(stores, self.audit, clock=clock, ids=ids)
         self.api_keys = ApiKeysService(stores, self.audit, clock=clock, ids=ids)
         self.usage = UsageService(stores, clock=clock)

@@ -32,6 +32,7 @@ from appliance.storage.postgres.dashboards import (
     find_shared,
     free_names,
     list_boards,
+    list_boards_of,
     list_tiles,
     lock_board,
     save_board,
@@ -91,6 +92,15 @@ class DashboardsService:
         rows = await list_boards(self._database, project_id)
         tiles = await list_tiles(self._database, [row.id for row in rows])
         return tuple(Board(row=row, tiles=tiles[row.id]) for row in rows)
+
+    async def list_of(self, project_ids: Sequence[str]) -> dict[str, list[Board]]:
+        """The boards of several projects with their tiles by project, oldest first."""
+        rows = await list_boards_of(self._database, project_ids)
+        tiles = await list_tiles(self._database, [row.id for row in rows])
+        boards: dict[str, list[Board]] = {each: [] for each in project_ids}
+        for row in rows:
+            boards[row.project_id].append(Board(row=row, tiles=tiles[row.id]))
+        return boards
 
     async def shared(self, token: str) -> SharedBoardWithTiles:
         """The board behind a share; raises NotFoundError (`DASHBOARD_NOT_FOUND`)."""

@@ -99,6 +99,7 @@ FROM dashboards AS d
 LEFT JOIN dashboard_shares AS s ON s.dashboard_id = d.id AND s.enabled
 """
 _LIST: Final = _BOARD + "WHERE d.project_id = $1 ORDER BY d.create_time, d.id LIMIT $2"
+_LIST_OF: Final = _BOARD + "WHERE d.project_id = ANY($1) ORDER BY d.create_time, d.id LIMIT $2"
 _FIND: Final = _BOARD + "WHERE d.id = $2 AND d.project_id = $1"
 _LOCK: Final = _FIND + " FOR NO KEY UPDATE OF d"
 _SHARED: Final = """
@@ -153,6 +154,12 @@ _UNSHARE: Final = "UPDATE dashboard_shares SET enabled = false WHERE dashboard_i
 async def list_boards(database: Postgres, project_id: str) -> tuple[BoardRow, ...]:
     """The boards of a project, oldest first."""
     rows = await database.rows(_LIST, project_id, BOARDS_LISTED_MAX)
+    return tuple(msgspec.convert(dict(row), BoardRow) for row in rows)
+
+
+async def list_boards_of(database: Postgres, project_ids: Sequence[str]) -> tuple[BoardRow, ...]:
+    """The boards of several projects, oldest first."""
+    rows = await database.rows(_LIST_OF, list(project_ids), BOARDS_LISTED_MAX)
     return tuple(msgspec.convert(dict(row), BoardRow) for row in rows)
 
 
