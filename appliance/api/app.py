@@ -37,6 +37,7 @@ from appliance.api.mcp.tools import Tools
 from appliance.api.oidc import SignInPages
 from appliance.api.ports import Services
 from appliance.api.protocols import Answer, refusal
+from appliance.api.query import QueryDoor
 from appliance.api.rpc.registry import MountedService, mounted_services
 from appliance.base.clock import Clock, SystemClock
 from appliance.base.ids import IdMaker
@@ -112,6 +113,14 @@ def create_app(
         frame=frame,
     )
     handlers.append(questions.handler())
+    experts = QueryDoor(
+        services.queries.sql,
+        keys=services.keys,
+        access=services.control.access,
+        cors=cors,
+        frame=frame,
+    )
+    handlers.append(experts.handler())
     handlers.append(SignInPages(services.control.oidc, proxies, maker).handler())
     live = LivePage(
         services.live,

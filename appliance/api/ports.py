@@ -26,6 +26,7 @@ from appliance.services.dashboards.desk import DashboardDesk
 from appliance.services.discovery import DiscoveryService
 from appliance.services.live import LiveService
 from appliance.services.people import PeopleService
+from appliance.services.query_desk import QueryDesk
 
 
 class Principal(Protocol):
@@ -168,6 +169,9 @@ class Services(Protocol):
 
     @property
     def live(self) -> LiveService: ...
+
+    @property
+    def queries(self) -> QueryDesk: ...
 
     @property
     def control(self) -> ControlPlane: ...

@@ -37,6 +37,7 @@ from appliance.services.limits import LimitsService
 from appliance.services.live import LiveService
 from appliance.services.people import PeopleService
 from appliance.services.places import Places
+from appliance.services.query_desk import QueryDesk
 from appliance.services.question_slots import QUIET_SHARES, QuestionSlots, plan_shares
 from appliance.services.queue_room import QueueRoom
 from appliance.services.room import DiskState, Room, make_room
@@ -135,6 +136,7 @@ class Services:
         self.dashboards = DashboardDesk(
             self._postgres, self.insights, self.control.audit, clock=chosen, ids=ids
         )
+        self.queries = QueryDesk(stores, endpoints.clickhouse, self.control.audit, chosen)
         self.projects = self.control.projects
         self.limits = LimitsService(stores, self.control.audit, chosen)
         self.key_chain = self.control.api_keys
@@ -176,6 +178,7 @@ class Services:
         await self._places.close()
         closings: tuple[Awaitable[None], ...] = (
             self._streams.close(),
+            self.queries.close(),
             self._clickhouse.close(),
             self._postgres.close(),
         )

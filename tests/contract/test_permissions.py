@@ -27,6 +27,8 @@ TABLE = {  # viewer, member, admin
     Resource.ACTIVITY: ("r", "crud", "crud"),
     Resource.PROFILE: ("r", "crud", "crud"),
     Resource.USAGE: ("r", "r", "r"),  # ours; the contract has no row
+    Resource.QUERY: ("", "r", "crud"),  # ours
+    Resource.QUERY_PLAN: ("", "", "crud"),  # ours
 }
 
 

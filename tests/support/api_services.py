@@ -53,6 +53,7 @@ from appliance.services.dashboards.desk import DashboardDesk
 from appliance.services.discovery import DiscoveryService
 from appliance.services.live import LiveService
 from appliance.services.people import PeopleService
+from appliance.services.query_desk import QueryDesk
 from appliance.services.room import DiskState
 from appliance.services.stores import Stores
 from appliance.services.tokens import ephemeral_key
@@ -233,6 +234,7 @@ class MemoryServices:
             clock=SystemClock(),
             ids=IdMaker(),
         )
+        self.queries = QueryDesk(stores, _NOWHERE, self.control.audit, SystemClock())
         people = PeopleReader(ClickHouse(_NOWHERE))
         self.people = PeopleService(people)
         events = ActivityReader(ClickHouse(_NOWHERE))

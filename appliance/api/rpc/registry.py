@@ -25,6 +25,7 @@ from appliance.api.rpc.dashboard.email_providers import EmailProviders
 from appliance.api.rpc.dashboard.orgs import Orgs
 from appliance.api.rpc.dashboard.projects import Projects
 from appliance.api.rpc.dashboard.usage import Usage
+from appliance.api.rpc.own.queries import Queries
 from appliance.api.rpc.public.auth import Auth
 from appliance.api.rpc.public.dashboards import SharedDashboards
 from appliance.api.rpc.sdk.events import Events
@@ -32,6 +33,7 @@ from appliance.api.rpc.sdk.profiles import NamedPersons
 from appliance.api.rpc.shared.activity import Activity
 from appliance.api.rpc.shared.insights import InsightAnswers
 from appliance.api.rpc.shared.profiles import Profiles
+from appliance.gen.appliance.queries.v1 import queries_connect
 from appliance.gen.dashboard.customers.v1 import customers_connect
 from appliance.gen.dashboard.dashboards.v1 import dashboards_connect
 from appliance.gen.dashboard.orgemailproviders.v1 import orgemailproviders_connect
@@ -153,6 +155,12 @@ def mounted_services(services: Services, body_bytes_max: int) -> tuple[MountedSe
             Boundary.DASHBOARD,
             Dashboards(services.dashboards.boards, services.dashboards.rendering),
             dashboards_connect.DashboardsServiceASGIApplication,
+            messages,
+        ),
+        mount(
+            Boundary.DASHBOARD,
+            Queries(services.queries),
+            queries_connect.QueriesServiceASGIApplication,
             messages,
         ),
         mount(

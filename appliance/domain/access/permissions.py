@@ -50,6 +50,8 @@ class Resource(StrEnum):
     ACTIVITY = "activity"
     PROFILE = "profile"
     USAGE = "usage"
+    QUERY = "query"
+    QUERY_PLAN = "query_plan"
 
 
 class Gate(Struct, frozen=True, kw_only=True):
@@ -77,7 +79,7 @@ _VIEWER: Final = dict.fromkeys(_READABLE, _READ)
 
 _RIGHTS: Final[dict[Role, dict[Resource, frozenset[Action]]]] = {
     Role.VIEWER: _VIEWER,
-    Role.MEMBER: _VIEWER | dict.fromkeys(_ANALYTICS, _ALL),
+    Role.MEMBER: _VIEWER | dict.fromkeys(_ANALYTICS, _ALL) | {Resource.QUERY: _READ},
     Role.ADMIN: dict.fromkeys(Resource, _ALL)
     | {Resource.API_KEY: _ALL - {Action.UPDATE}, Resource.USAGE: _READ},
 }
@@ -173,6 +175,9 @@ _BY_SERVICE: Final[dict[str, dict[str, Gate]]] = {
         "DeleteDataSubject": _proj(Resource.PROFILE, Action.DELETE),
         "GetDeletionRequest": _proj(Resource.PROFILE, Action.READ),
     },
+    "appliance.queries.v1.QueriesService": {
+        "ExplainInsight": _proj(Resource.QUERY_PLAN, Action.READ),
+    },
     "sdk.events.v1.EventsService": {"BatchCreate": _SDK},
     "sdk.profiles.v1.ProfilesSDKService": {"Identify": _SDK},
 }
@@ -183,3 +188,6 @@ GATES: Final[dict[str, Gate]] = {
     for method, gate in methods.items()
 }
 """Gate of each RPC by `<package>.<Service>/<Method>`."""
+
+EXPERT_SQL: Final = _proj(Resource.QUERY, Action.READ)
+"""Gate of `POST /query`, which is no RPC."""

@@ -36,11 +36,3 @@ class Scope(Struct, frozen=True):
     def __post_init__(self) -> None:
         assert self.project_id.isascii(), "ids are plain"
         assert self.project_id.isalnum(), "ids are plain"
-
-
-class Question(Struct, frozen=True, kw_only=True):
-    """What is asked about a project."""
-
-    scope: Scope
-    sql: str
-    form: Form

@@ -1,4 +1,4 @@
-"""The text of an expert's query: read as the engine reads it, refused where two readers might differ.
+"""The text of an expert's query: refused where two readers might read it in two ways.
 
 Invariant: what leaves here is one SELECT of plain tokens, its comments turned into blanks, brackets
 balanced, without a clause that changes settings, the format or the target of the answer. It may

@@ -120,9 +120,8 @@ def _tables(lines: list[_Line]) -> Iterator[str]:
         elder.pop(len(above) + 1, None)
         if line.kind == "IDENTIFIER" and above:
             parent = above[-1]
-            if parent.rest in _TABLE_HEADINGS and not parent.kind:
-                yield line.field("identifier")
-            elif place > 0 and _is_membership(above):
+            is_source = not parent.kind and parent.rest in _TABLE_HEADINGS
+            if is_source or (place > 0 and _is_membership(above)):
                 yield line.field("identifier")
         above.append(line)
 

@@ -13,6 +13,7 @@ from typing import Final
 from appliance.domain.expert_sql.answers import Scope
 from appliance.storage.clickhouse.client import Setting
 from appliance.storage.clickhouse.expert_views import SCOPE_SETTING, STORED_TABLES
+from appliance.storage.clickhouse.insights.settings import PAUSE_MS_MAX, PRIORITY_BULK
 
 SECONDS_MAX: Final = 30
 MEMORY_BYTES_MAX: Final = 1 << 30
@@ -23,8 +24,6 @@ READ_BYTES_MAX: Final = 64 << 30
 RESULT_ROWS_MAX: Final = 1_000_000
 RESULT_BYTES_MAX: Final = 256 << 20
 THREADS_MAX: Final = 1
-PRIORITY: Final = 10
-"""Greater gives way: a query of lower number is always served first."""
 
 LOCKS: Final[Mapping[str, Setting]] = MappingProxyType(
     {
@@ -54,7 +53,8 @@ _LIMITS: Final[Mapping[str, Setting]] = MappingProxyType(
         "max_result_bytes": RESULT_BYTES_MAX,
         "result_overflow_mode": "throw",
         "max_threads": THREADS_MAX,
-        "priority": PRIORITY,
+        "priority": PRIORITY_BULK,
+        "low_priority_query_wait_time_ms": PAUSE_MS_MAX,
         "max_ast_elements": 20_000,
         "max_expanded_ast_elements": 200_000,
         "max_subquery_depth": 50,

@@ -1,10 +1,10 @@
 """Ask an expert's query of the rows of one project.
 
 Invariant: five locks stand between a query and rows of others, and each holds without the others
-(decision 0033): the text is one SELECT (`domain/expert_sql/text.py`), its tree names admitted tables
-and functions only (`tree.py`), its tables are views of one project (`expert_views.py`), every
-stored table is filtered by the engine (`additional_table_filters`), and `readonly = 1` lets the
-query change none of that. What is looked at and what is executed are the same characters.
+(decision 0033): the text is one SELECT (`domain/expert_sql/text.py`), its tree names admitted
+tables and functions only (`tree.py`), its tables are views of one project (`expert_views.py`),
+every stored table is filtered by the engine (`additional_table_filters`), and `readonly = 1` lets
+the query change none of that. What is looked at and what is executed are the same characters.
 """
 
 import asyncio
@@ -12,11 +12,12 @@ from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from typing import Final, LiteralString, cast
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from appliance.base.errors import ApplianceError, MisconfiguredError
 from appliance.config.endpoints import ClickHouseEndpoint
-from appliance.domain.expert_sql.answers import Form, Question, Scope
+from appliance.domain.expert_sql.answers import Form, Scope
 from appliance.domain.expert_sql.text import read_text
 from appliance.domain.expert_sql.tree import check_tree
 from appliance.storage.clickhouse.client import ClickHouse, Setting
@@ -43,6 +44,12 @@ _SETTINGS: Final = "SELECT name, value FROM system.settings WHERE name IN {names
 _TABLES: Final = frozenset(VIEWS)
 
 
+class Admitted(Struct, frozen=True):
+    """The text of a query that was looked at; only `ExpertSql.admit` makes one."""
+
+    text: str
+
+
 class ExpertSql:
     """The event store as experts see it; the views are made before the first query."""
 
@@ -56,8 +63,8 @@ class ExpertSql:
         self._preparing = asyncio.Lock()
         self._is_ready = False
 
-    async def check(self, sql: str) -> str:
-        """The text of a query that may be executed.
+    async def admit(self, sql: str) -> Admitted:
+        """A query that may be executed.
 
         Raises InvalidInputError (`QUERY_REFUSED`, `QUERY_INVALID`) for one that may not.
         """
@@ -65,17 +72,18 @@ class ExpertSql:
         await self._prepare()
         printed = b"".join([piece async for piece in self._ask(_TREE, text, READ_ONLY_CHECK)])
         check_tree(printed.decode(errors="replace").split("\n"), _TABLES)
-        return text
+        return Admitted(text)
 
     @asynccontextmanager
-    async def answer(self, question: Question) -> AsyncGenerator[AsyncGenerator[bytes]]:
+    async def answer(
+        self, scope: Scope, query: Admitted, form: Form
+    ) -> AsyncGenerator[AsyncGenerator[bytes]]:
         """The bytes of an answer, piece by piece; leaving early ends the query.
 
-        Raises as `check` does, and ExhaustedError, TimedOutError and UnavailableError.
+        Raises InvalidInputError (`QUERY_INVALID`), ExhaustedError, TimedOutError, UnavailableError.
         """
-        text = await self.check(question.sql)
-        settings = query_settings(self._database, question.scope)
-        pieces = self._ask("<query>", text, settings, form=_FORMATS[question.form])
+        settings = query_settings(self._database, scope)
+        pieces = self._ask("<query>", query.text, settings, form=_FORMATS[form])
         try:
             yield pieces
         finally:

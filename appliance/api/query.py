@@ -1,0 +1,223 @@
+"""`POST /query`: SQL of an expert about the rows of the credential's project.
+
+Invariant: who is calling, for which project and with which role is settled before the body is
+read; the answer is whole or an error with a status; a caller who goes away takes the query along.
+What a query may be is decided in `services/expert_sql.py`; described in `docs/expert-sql.md`.
+
+The body is the query itself (`text/plain`, `application/sql`) or JSON: `{"query": …, "format": …}`.
+The form of the answer is named there, by `?format=`, or by `Accept`.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Mapping
+from typing import Final
+
+import msgspec
+from connectrpc.code import Code
+from connectrpc.errors import ConnectError
+from litestar import asgi
+from litestar.handlers import ASGIRouteHandler
+from litestar.types import HTTPScope, Receive, Scope, Send
+
+from appliance.api.authenticate import authenticate
+from appliance.api.authorize import check_role
+from appliance.api.call import Boundary, Call
+from appliance.api.compat.bodies import Incoming, read_query
+from appliance.api.cors import CorsPolicy
+from appliance.api.errors import undecodable, wire_error
+from appliance.api.frame import SAFETY_HEADERS, Frame, Visit, send_whole
+from appliance.api.ports import Access, Keys
+from appliance.api.protocols import Answer, Headers, media_type, refusal
+from appliance.base.errors import InvalidInputError, UnauthenticatedError
+from appliance.domain.access.permissions import EXPERT_SQL
+from appliance.domain.expert_sql.answers import MEDIA_TYPES, Form
+from appliance.services.expert_sql import ExpertSqlService
+
+PATH: Final = "/query"
+BODY_BYTES_MAX: Final = 256 << 10
+_PLAIN: Final = frozenset({"", "text/plain", "application/sql"})
+_JSON: Final = "application/json"
+_ACCEPTED: Final = {media_type(kind): form for form, kind in MEDIA_TYPES.items()} | {
+    "application/x-parquet": Form.PARQUET
+}
+
+
+class _Asked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    query: str
+    format: str = ""
+
+
+class QueryDoor:
+    """Serves one path."""
+
+    def __init__(
+        self,
+        service: ExpertSqlService,
+        *,
+        keys: Keys,
+        access: Access,
+        cors: CorsPolicy,
+        frame: Frame,
+    ) -> None:
+        self._service = service
+        self._keys = keys
+        self._access = access
+        self._cors = cors
+        self._frame = frame
+
+    def handler(self) -> ASGIRouteHandler:
+        """The route."""
+
+        async def serve(scope: Scope, receive: Receive, send: Send) -> None:
+            assert scope["type"] == "http"
+            await self._serve(scope, receive, send)
+
+        return asgi(PATH, copy_scope=False)(serve)
+
+    async def _serve(self, scope: HTTPScope, receive: Receive, send: Send) -> None:
+        with self._frame.around(scope, Boundary.SHARED, service="query", method="sql") as visit:
+            headers = [*self._cors_headers(visit.call, scope), *SAFETY_HEADERS]
+            incoming = Incoming(receive, BODY_BYTES_MAX)
+            answering = _Answering(send, headers)
+            try:
+                await self._step(visit, scope, incoming, receive, answering)
+            except Exception as error:
+                if answering.started:
+                    visit.status, visit.code = 200, "cut"
+                    raise
+                await incoming.discard()
+                await answering.refuse(error)
+            visit.status = answering.status
+
+    async def _step(
+        self,
+        visit: Visit,
+        scope: HTTPScope,
+        incoming: Incoming,
+        receive: Receive,
+        answering: "_Answering",
+    ) -> None:
+        call = visit.call
+        if scope["method"] == "OPTIONS" and "access-control-request-method" in call.headers:
+            await answering.whole(Answer(status=204, headers=[]))
+            return
+        if scope["method"] != "POST":
+            await answering.whole(Answer(status=405, headers=[(b"allow", b"POST")]))
+            return
+        await self._admit(call, scope)
+        asked = _read(call.headers, await incoming.read())
+        form = _form(asked.format, read_query(scope["query_string"]), call.headers)
+        await _unless_gone(self._answer(call, asked.query, form, answering), receive)
+
+    async def _admit(self, call: Call, scope: HTTPScope) -> None:
+        caller = await authenticate(
+            call.boundary, call.headers, scope["query_string"], self._keys, self._access
+        )
+        call.principal, call.signed_in = caller.principal, caller.signed_in
+        if call.principal is None:
+            raise UnauthenticatedError("UNAUTHENTICATED", "a project is needed: send x-project-id")
+        if call.signed_in is not None and call.signed_in.project is not None:
+            check_role(EXPERT_SQL, call.signed_in.project.role)
+
+    async def _answer(self, call: Call, sql: str, form: Form, answering: "_Answering") -> None:
+        signed_in = call.signed_in
+        org_id = signed_in.project.org_id if signed_in and signed_in.project else ""
+        async with self._service.ask(
+            call.actor, project_id=call.caller.project_id, sql=sql, form=form, org_id=org_id
+        ) as pieces:
+            await answering.stream(pieces, MEDIA_TYPES[form])
+
+    def _cors_headers(self, call: Call, scope: HTTPScope) -> Headers:
+        origin = call.headers.get("origin")
+        wanted = call.headers.get("access-control-request-method")
+        if scope["method"] == "OPTIONS" and origin is not None and wanted is not None:
+            names = call.headers.get("access-control-request-headers")
+            return self._cors.preflight_headers(call.boundary, origin, wanted, names)
+        return self._cors.answer_headers(call.boundary, origin)
+
+
+class _Answering:
+    """The way back: nothing is sent before the engine has the whole answer."""
+
+    def __init__(self, send: Send, headers: Headers) -> None:
+        self._send = send
+        self._headers = headers
+        self.status = 0
+        self.started = False
+
+    async def whole(self, answer: Answer) -> None:
+        """Send an answer of our own."""
+        self.status, self.started = answer.status, True
+        headers = [*answer.headers, *self._headers]
+        await send_whole(
+            self._send, Answer(status=answer.status, headers=headers, body=answer.body)
+        )
+
+    async def refuse(self, error: Exception) -> None:
+        """Say no in JSON, whatever was asked for."""
+        await self.whole(refusal(wire_error(error), content_type=""))
+
+    async def stream(self, pieces: AsyncGenerator[bytes], kind: str) -> None:
+        """Pass the bytes of the engine on; an error of its first ones is an error of the call."""
+        async for piece in pieces:
+            await self._begin(kind)
+            await self._send({"type": "http.response.body", "body": piece, "more_body": True})
+        await self._begin(kind)
+        await self._send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def _begin(self, kind: str) -> None:
+        if self.started:
+            return
+        self.status, self.started = 200, True
+        headers = [(b"content-type", kind.encode()), *self._headers]
+        await self._send({"type": "http.response.start", "status": 200, "headers": headers})
+
+
+async def _unless_gone(work: Awaitable[None], receive: Receive) -> None:
+    """Do the work, or stop it when the caller goes away."""
+    failures: list[Exception] = []
+
+    async def answer() -> None:
+        try:
+            await work
+        except Exception as error:  # noqa: BLE001 raised again below, without a group around it
+            failures.append(error)
+
+    async def watch(serving: "asyncio.Task[None]") -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        serving.cancel()
+
+    async with asyncio.TaskGroup() as group:
+        serving = group.create_task(answer())
+        watching = group.create_task(watch(serving))
+        serving.add_done_callback(lambda _: watching.cancel())
+    if failures:
+        raise failures[0]
+
+
+def _read(headers: Mapping[str, str], body: bytes) -> _Asked:
+    kind = media_type(headers.get("content-type", ""))
+    try:
+        if kind == _JSON:
+            return msgspec.json.decode(body, type=_Asked)
+        if kind in _PLAIN:
+            return _Asked(query=body.decode())
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise undecodable('the body is not {"query": "SELECT …", "format": "csv"}') from error
+    raise wire_error(ConnectError(Code.INVALID_ARGUMENT, "send text/plain or application/json"))
+
+
+def _form(named: str, query: Mapping[str, str], headers: Mapping[str, str]) -> Form:
+    name = named or query.get("format", "")
+    if name:
+        try:
+            return Form(name)
+        except ValueError as error:
+            forms = ", ".join(form.value for form in Form)
+            raise InvalidInputError("INVALID_ARGUMENT", f"the format is one of {forms}") from error
+    for kind in headers.get("accept", "").split(","):
+        found = _ACCEPTED.get(media_type(kind))
+        if found is not None:
+            return found
+    return Form.JSON

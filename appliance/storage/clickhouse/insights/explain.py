@@ -1,0 +1,100 @@
+"""How an insight would be answered: its statement, and what the engine would do with it.
+
+Invariant: the statement is the one that `run.py` asks; a test compares the two for every type.
+Nothing of it is executed: the engine is asked for its plan only.
+"""
+
+from collections.abc import Mapping
+from typing import Final, LiteralString, assert_never
+
+from msgspec import Struct
+
+from appliance.domain.insights.funnel import FunnelPlan
+from appliance.domain.insights.plan import InsightPlan, SegmentationPlan, TrendsPlan
+from appliance.domain.insights.ranking import RankingPlan
+from appliance.domain.insights.retention import RetentionPlan
+from appliance.domain.insights.route import Source
+from appliance.domain.insights.sessions import SessionNumberPlan, SessionTrendsPlan
+from appliance.domain.insights.user_flow import UserFlowPlan
+from appliance.storage.clickhouse.ask import ask
+from appliance.storage.clickhouse.client import ClickHouse, Setting
+from appliance.storage.clickhouse.fragment import Statement
+from appliance.storage.clickhouse.insights.funnels import compile_funnel
+from appliance.storage.clickhouse.insights.ranking import compile_ranking
+from appliance.storage.clickhouse.insights.retention import compile_retention
+from appliance.storage.clickhouse.insights.segmentation import compile_segmentation
+from appliance.storage.clickhouse.insights.sessions import (
+    compile_session_number,
+    compile_session_trends,
+)
+from appliance.storage.clickhouse.insights.trends import compile_trends
+from appliance.storage.clickhouse.insights.user_flows import compile_user_flow
+
+_EXPLAIN: Final[LiteralString] = "EXPLAIN PLAN indexes = 1, actions = 0\n"
+
+
+class InsightExplanation(Struct, frozen=True, kw_only=True):
+    """`parameters` are bound beside the text; `plan` is the engine's, line by line."""
+
+    source: Source
+    sql: str
+    parameters: Mapping[str, object]
+    settings: Mapping[str, Setting]
+    plan: tuple[str, ...]
+
+
+async def explain_insight(store: ClickHouse, plan: InsightPlan) -> InsightExplanation:
+    """The statement of a plan and the engine's plan; raises as `ask` does."""
+    statement = compile_insight(plan)
+    asked = Statement(
+        text=_EXPLAIN + statement.text,
+        parameters=statement.parameters,
+        settings=statement.settings,
+        tables=statement.tables,
+    )
+    rows = await ask(store, asked)
+    return InsightExplanation(
+        source=source_of(plan),
+        sql=statement.text.strip(),
+        parameters=statement.parameters,
+        settings=statement.settings,
+        plan=tuple(line for row in rows for line in str(row[0]).splitlines()),
+    )
+
+
+def compile_insight(plan: InsightPlan) -> Statement:
+    """The first statement that answers a plan; people of a ranking are read by a second one."""
+    statement: Statement
+    match plan:
+        case TrendsPlan():
+            statement = compile_trends(plan)
+        case SessionTrendsPlan():
+            statement = compile_session_trends(plan)
+        case SessionNumberPlan():
+            statement = compile_session_number(plan)
+        case SegmentationPlan():
+            statement = compile_segmentation(plan)
+        case FunnelPlan():
+            statement = compile_funnel(plan)
+        case RetentionPlan():
+            statement = compile_retention(plan)
+        case UserFlowPlan():
+            statement = compile_user_flow(plan)
+        case RankingPlan():
+            statement = compile_ranking(plan)
+        case _:
+            assert_never(plan)
+    return statement
+
+
+def source_of(plan: InsightPlan) -> Source:
+    """Who answers a plan: a roll-up or the events."""
+    match plan:
+        case TrendsPlan() | SegmentationPlan() | RankingPlan():
+            return plan.source
+        case SessionTrendsPlan() | SessionNumberPlan():
+            return plan.sessions.source
+        case FunnelPlan() | RetentionPlan() | UserFlowPlan():
+            return Source.EVENTS
+        case _:
+            assert_never(plan)
