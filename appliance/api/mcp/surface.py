@@ -102,7 +102,7 @@ class Surface:
 
 
 def checked_surface(
-    rows: Iterable[Row] = ROWS, services: Iterable[DescService] | None = None
+    rows: Iterable[Row] | None = None, services: Iterable[DescService] | None = None
 ) -> Surface:
     """The tools of a table; raises MisconfiguredError when table and services do not agree."""
     methods = {
@@ -110,7 +110,11 @@ def checked_surface(
         for service in (served() if services is None else services)
         for method in service.methods
     }
-    table = {row.path: row for row in rows}
+    table: dict[str, Row] = {}
+    for row in ROWS if rows is None else rows:
+        if row.path in table:
+            raise _wrong(f"two rows decide on {row.path}")
+        table[row.path] = row
     undecided = sorted(methods.keys() - table.keys())
     if undecided:
         raise _wrong(f"nobody decided whether agents may call {', '.join(undecided)}")
