@@ -19,6 +19,7 @@ from appliance.storage.clickhouse.client import ClickHouse, Setting
 from appliance.storage.clickhouse.columns import COLUMNS
 from appliance.storage.clickhouse.fragment import Fragment, fill, finish, join, literal, texts_value
 from appliance.storage.clickhouse.insights.conditions import compile_condition, compile_window
+from appliance.storage.clickhouse.insights.settings import PAUSE_MS_MAX, PRIORITY_BULK
 
 EXPORT_SECONDS_MAX: Final = 12 * 3600
 
@@ -51,6 +52,8 @@ EXPORT_SETTINGS: Final[dict[str, Setting]] = {
     "output_format_json_escape_forward_slashes": 0,
     "output_format_parquet_row_group_size": 50_000,
     "output_format_parallel_formatting": 0,
+    "priority": PRIORITY_BULK,
+    "low_priority_query_wait_time_ms": PAUSE_MS_MAX,
     # the columns of the file have names of the table and must not hide them
     "prefer_column_name_to_alias": 1,
 }
