@@ -67,6 +67,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "person": ("appliance.cli.person:person", "What is stored about a person; erasure."),
     "import": ("appliance.cli.importing:importing", "Bring in events of other systems."),
     "export": ("appliance.cli.exporting:exporting", "Write events into a file."),
+    "query": ("appliance.cli.query:query", "Ask SQL about the rows of one project."),
     "seed": ("appliance.cli.seed:seed", "Send invented events through the HTTP API."),
     "version": ("appliance.cli.version:version", "Show the versions of everything."),
     "completion": ("appliance.cli.completion:completion", "Print the shell completion script."),

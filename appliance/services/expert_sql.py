@@ -18,7 +18,7 @@ from appliance.domain.expert_sql.answers import Form, Scope
 from appliance.services.audit import AuditLog
 from appliance.storage.clickhouse.expert_sql import ExpertSql
 from appliance.storage.postgres.pool import Postgres
-from appliance.storage.postgres.projects import find_project
+from appliance.storage.postgres.projects import ProjectRow, find_project
 
 AT_ONCE_MAX: Final = 4
 OF_A_PROJECT_MAX: Final = 2
@@ -50,14 +50,16 @@ class ExpertSqlService:
             async with self._store.answer(Scope(project_id), query, form) as pieces:
                 yield pieces
 
-    async def require_project(self, project_id: str) -> None:
-        """Raise NotFoundError unless there is such a project."""
-        if not project_id.isalnum() or await find_project(self._database, project_id) is None:
+    async def require_project(self, project_id: str) -> ProjectRow:
+        """The project; raises NotFoundError unless there is such a one."""
+        found = await find_project(self._database, project_id)
+        if found is None:
             raise NotFoundError(
                 "PROJECT_NOT_FOUND",
                 "there is no such project",
                 hint="see `pug-appliance project list`",
             )
+        return found
 
     async def close(self) -> None:
         """Let go of the event store."""
