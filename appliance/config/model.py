@@ -12,6 +12,7 @@ from typing import Annotated, Final
 from msgspec import Meta
 
 from appliance.base.units import Bytes, Seconds
+from appliance.config.alerts import AlertSettings
 from appliance.config.folders import Folders
 from appliance.config.oidc import OidcSettings
 from appliance.config.people import EmailSettings, SessionSettings
@@ -454,6 +455,7 @@ class Settings(Section, frozen=True, kw_only=True):
     demo: DemoSettings = DemoSettings()
     backup: BackupSettings = BackupSettings()
     audit: AuditSettings = AuditSettings()
+    alerts: AlertSettings = AlertSettings()
 
     @property
     def installed(self) -> bool:

@@ -1,4 +1,4 @@
-"""Everything that is done behind the API, in one process: mail, scheduler, people, erasure.
+"""Everything that is done behind the API, in one process: mail, scheduler, people and so on.
 
 Invariant: the duties share one set of connections and nothing else; the events worker is not among
 them, because it must go on whatever these do. Which duty does what stands in its own module.
@@ -13,6 +13,7 @@ from appliance.config.model import Settings
 from appliance.services.wiring import Services, build_services
 from appliance.storage.clickhouse.client import ClickHouse
 from appliance.storage.clickhouse.retention import STATEMENT_SECONDS_MAX
+from appliance.workers.alerts import alerts_duty
 from appliance.workers.compliance import compliance_duty
 from appliance.workers.duty import Duty
 from appliance.workers.email_duty import email_duty
@@ -59,4 +60,5 @@ def make_duties(
         scheduler_duty(services, settings, clock, hands, patient=patient),
         *profile_duties(services.stores, settings, clock),
         compliance_duty(services.stores, settings, clock),
+        alerts_duty(services, settings, clock),
     )

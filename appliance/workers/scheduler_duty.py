@@ -64,6 +64,7 @@ def scheduler_duty(
         meter=find_meter(services.control),
         audit_seconds=float(settings.audit.retention),
         dashboard_url=services.control.links.base_url,
+        insights=services.insights,
     )
     scheduler = Scheduler(desk, jobs)
     stores.streams.listen(RUN_SUBJECT, scheduler.ask)

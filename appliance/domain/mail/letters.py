@@ -5,6 +5,7 @@ of its own; whatever people typed is cleaned and escaped, and nothing is loaded 
 picture that the operator named [workers 4.5]. The words are in `templates/`.
 """
 
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from functools import cache
 from importlib.resources import files
@@ -27,6 +28,7 @@ class Template(StrEnum):
     MAGIC_LINK = "magic_link"
     INVITE = "invite"
     PROVIDER_TEST = "provider_test"
+    ALERT = "alert"
 
 
 class Letter(Struct, frozen=True, kw_only=True):
@@ -63,6 +65,26 @@ def provider_test_letter(head: Letterhead, *, sender: str, org_name: str = "") -
     return _render(Template.PROVIDER_TEST, head, f"{PRODUCT}: test message", facts)
 
 
+def alert_letter(
+    head: Letterhead,
+    *,
+    heading: str,
+    told: str,
+    facts: Sequence[tuple[str, str]],
+    project_name: str,
+    link: str,
+) -> Letter:
+    """The letter about an alert; `facts` are pairs of a label and a text, told in this order."""
+    values: dict[str, object] = {
+        "heading": clean_name(heading),
+        "told": told,
+        "facts": [(label, clean_name(fact)) for label, fact in facts],
+        "project_name": clean_name(project_name) or "a project",
+        "link": link,
+    }
+    return _render(Template.ALERT, head, clean_name(heading), values)
+
+
 def sample_letter(template: Template, head: Letterhead, *, base_url: str) -> Letter:
     """A letter with invented facts, to look at."""
     link = f"{base_url.rstrip('/')}/magic-link?token=example-token"
@@ -75,9 +97,20 @@ def sample_letter(template: Template, head: Letterhead, *, base_url: str) -> Let
             )
         case Template.PROVIDER_TEST:
             return provider_test_letter(head, sender="pug@example.com")
+        case Template.ALERT:
+            return alert_letter(
+                head,
+                heading="Alert: fewer orders",
+                told="The condition of this alert holds.",
+                facts=(("Project", "Shop"), ("Value", "12")),
+                project_name="Shop",
+                link=base_url.rstrip("/"),
+            )
 
 
-def _render(template: Template, head: Letterhead, subject: str, facts: dict[str, str]) -> Letter:
+def _render(
+    template: Template, head: Letterhead, subject: str, facts: Mapping[str, object]
+) -> Letter:
     values = {**facts, "product": PRODUCT, "subject": subject, "logo_url": head.logo_url}
     environment = _environment()
     return Letter(

@@ -15,6 +15,7 @@ from appliance.base.clock import Clock
 from appliance.base.ids import IdMaker
 from appliance.domain.mail.letters import Letter
 from appliance.domain.schedule import Schedule
+from appliance.services.alerts.measuring import Insights
 from appliance.services.jobs.leadership import Leadership
 from appliance.services.stores import Stores
 
@@ -77,6 +78,7 @@ class Desk(Struct, frozen=True, kw_only=True):
     meter: Meter | None
     audit_seconds: float
     dashboard_url: str = ""
+    insights: Insights | None = None
 
 
 class Job(Struct, frozen=True, kw_only=True):

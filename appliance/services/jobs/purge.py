@@ -34,6 +34,7 @@ KEPT_DAYS: Final[dict[Waste, int]] = {
     Waste.GUARDS: 7,
     Waste.RUNS: 400,
     Waste.KEYS: 0,
+    Waste.FIRINGS: 90,
 }
 """Days that each kind outlives its end: sent mails count for one day [services 3.7]."""
 AUDIT_SECONDS_MIN: Final = 86400.0

@@ -9,6 +9,7 @@ from typing import Final
 
 from appliance.domain.jobs import REMINDERS
 from appliance.domain.schedule import Daily, Every, Schedule, Weekly
+from appliance.services.jobs.alerts import evaluate_alerts
 from appliance.services.jobs.desk import Job
 from appliance.services.jobs.erasures import repeat_stuck_erasures
 from appliance.services.jobs.metering import meter_usage
@@ -18,9 +19,17 @@ from appliance.services.jobs.reports import send_weekly_reports
 from appliance.services.jobs.retention import enforce_retention
 
 _HOUR: Final = timedelta(hours=1)
+_FIVE_MINUTES: Final = timedelta(minutes=5)
 _QUARTER: Final = timedelta(minutes=15)
 
 JOBS: Final = (
+    Job(
+        name="alerts",
+        purpose="Evaluate alerts on insights.",
+        schedule=Every(_FIVE_MINUTES),
+        seconds_max=300.0,
+        work=evaluate_alerts,
+    ),
     Job(
         name="purge-expired",
         purpose="Take away expired links, sessions and invitations.",

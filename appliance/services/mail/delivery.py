@@ -46,6 +46,11 @@ class MailDelivery:
         self._links = links
         self._head = head
 
+    @property
+    def head(self) -> Letterhead:
+        """What all letters of this installation share."""
+        return self._head
+
     async def deliver(self, job: EmailJob) -> Receipt:
         """Send the mail of a job; raises UnmetError or UnavailableError and their like."""
         match job.payload:
@@ -71,6 +76,11 @@ class MailDelivery:
     async def send_letter(self, recipient: str, letter: Letter, key: str) -> Receipt:
         """Send any letter by the operator's provider; `key` is the same for every attempt."""
         route = self._routes.operator()
+        return await route.carrier.send(_prepare(route, recipient, letter, key).mail)
+
+    async def send_of_org(self, org_id: str, recipient: str, letter: Letter, key: str) -> Receipt:
+        """Send any letter by the provider in effect for an organisation; `key` as above."""
+        route = await self._routes.of_org(org_id)
         return await route.carrier.send(_prepare(route, recipient, letter, key).mail)
 
     def _magic_link(self, payload: MagicLinkPayload, key: str) -> Prepared:

@@ -26,6 +26,7 @@ class Waste(StrEnum):
     GUARDS = "sign-in guards"
     RUNS = "records of jobs"
     KEYS = "API keys that have ended"
+    FIRINGS = "firings of alerts"
 
 
 _DELETE: Final[dict[Waste, LiteralString]] = {
@@ -65,6 +66,11 @@ DELETE FROM job_runs WHERE (name, start_time) IN (
     Waste.KEYS: """
 DELETE FROM api_keys WHERE id IN (
     SELECT id FROM api_keys WHERE expire_time < $1 ORDER BY expire_time LIMIT $2
+)
+""",
+    Waste.FIRINGS: """
+DELETE FROM alert_firings WHERE id IN (
+    SELECT id FROM alert_firings WHERE end_time < $1 ORDER BY end_time LIMIT $2
 )
 """,
 }
