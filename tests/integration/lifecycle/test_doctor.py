@@ -10,6 +10,7 @@ import sys
 from collections.abc import Generator
 from contextlib import contextmanager
 from datetime import timedelta
+from http import HTTPStatus
 from pathlib import Path
 
 import psutil
@@ -21,7 +22,7 @@ from appliance.config.secrets import SecretName, load_secret
 from appliance.engines.nats_wire import NatsDoor, ask_nats
 from appliance.lifecycle.tls import install, make_self_signed
 from tests.support.clocks import FixedClock
-from tests.support.stack import Json, Stack, make_event, pug, running_stack
+from tests.support.stack import Json, Stack, make_event, pug, running_stack, until
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
@@ -63,7 +64,7 @@ def expect(stack: Stack, check: str, *options: str, status: int = 1) -> str:
     """The causes of a check that must have found something."""
     returned, found = ask(stack.data_dir, *options)
     assert check in found, found
-    assert returned == status
+    assert returned == status, found
     for one in found[check]:
         assert one["remedy"]
     return causes(found[check])
@@ -77,7 +78,7 @@ def test_a_healthy_stack_has_nothing_but_notes(stack: Stack) -> None:
 
 def test_people_read_it_too(stack: Stack) -> None:
     told = pug("doctor", "-v", data_dir=stack.data_dir)
-    assert told.returncode == 0
+    assert told.returncode == 0, told.stdout
     assert re.search(r"all \d+ components are ready", told.stdout)
     assert "0 failed" in told.stdout
     short = pug("doctor", "--only", "queue", data_dir=stack.data_dir)
@@ -124,7 +125,12 @@ def test_an_engine_that_hangs_is_found(stack: Stack, component: str, check: str,
         finally:
             process.send_signal(signal.SIGCONT)
             stack.wait_ready()
+            until(lambda: api_is_ready(stack), what="stores that answer the API", seconds=60)
         assert said in told
+
+
+def api_is_ready(stack: Stack) -> bool | None:
+    return True if stack.client.get("/readyz").status_code == HTTPStatus.OK else None
 
 
 def test_dead_letters_are_found(stack: Stack) -> None:

@@ -24,7 +24,7 @@ _ANSWER_SECONDS_MAX: Final = 6.0
 _CONFIG_SECONDS_MAX: Final = 1.0
 _WORKER_LOOKS_MAX: Final = 15
 _WORKER_LOOK_SECONDS: Final = 0.2
-"""A worker is away for a moment between two fetches, and a little longer after a lost connection."""
+"""A worker is away for a moment between two fetches, and longer after a lost connection."""
 _NANOSECONDS: Final = 9
 _NO_MESSAGE: Final = 10037
 """JetStream's code for a sequence without a message."""

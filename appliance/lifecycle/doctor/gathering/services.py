@@ -3,13 +3,14 @@
 Invariant: the supervisor, systemd and the public port are only asked; each question has an end.
 """
 
+import asyncio
 from typing import Final
 
 import msgspec
 import psutil
 
 from appliance.base.errors import ApplianceError
-from appliance.engines.http_door import HTTP_OK, http_get
+from appliance.engines.http_door import HTTP_OK, HttpAnswer, http_get
 from appliance.lifecycle.doctor.facts import (
     Listener,
     PortsFacts,
@@ -29,6 +30,9 @@ _UNIT_PROPERTIES: Final = (
 )
 _SYSTEMCTL_SECONDS_MAX: Final = 4.0
 _EXPOSURE_SECONDS_MAX: Final = 8.0
+_READY_LOOKS_MAX: Final = 3
+_READY_LOOK_SECONDS: Final = 1.0
+"""One answer that came too late on a busy machine is no illness."""
 
 
 class _Readiness(msgspec.Struct, frozen=True, kw_only=True):
@@ -185,7 +189,7 @@ async def _ask_public(scene: Scene) -> PublicAnswer:
     try:
         alive = await http_get(address, port, "/healthz", secure=secure, verify=False)
         seconds = scene.clock.monotonic_seconds() - begun
-        ready = await http_get(address, port, "/readyz", secure=secure, verify=False)
+        ready = await _readiness(address, port, secure=secure)
     except (OSError, EOFError, ApplianceError) as error:
         said = str(error.strerror or error) if isinstance(error, OSError) else str(error)
         return PublicAnswer(scheme=scheme, port=port, error=said or type(error).__name__)
@@ -203,3 +207,14 @@ async def _ask_public(scene: Scene) -> PublicAnswer:
         if ready.status != HTTP_OK
         else (),
     )
+
+
+async def _readiness(address: str, port: int, *, secure: bool) -> HttpAnswer:
+    """What the API says of its stores; asked again while it says that one does not answer."""
+    answer = await http_get(address, port, "/readyz", secure=secure, verify=False)
+    for _ in range(_READY_LOOKS_MAX - 1):
+        if answer.status == HTTP_OK:
+            break
+        await asyncio.sleep(_READY_LOOK_SECONDS)
+        answer = await http_get(address, port, "/readyz", secure=secure, verify=False)
+    return answer
