@@ -97,7 +97,7 @@ class Graph:
 
     @asynccontextmanager
     async def _every_connection(self) -> AsyncGenerator[list[Any]]:
-        pool: Any = await self.control.database._opened()
+        pool: Any = await self.control.database._opened()  # pyright: ignore[reportPrivateUsage] # the pool itself
         taken = [await pool.acquire() for _ in range(pool.get_max_size())]
         try:
             yield taken
@@ -109,7 +109,7 @@ class Graph:
 @asynccontextmanager
 async def open_graph(control: ControlStack, settings: Settings) -> AsyncGenerator[Graph]:
     """A client of an application in front of running services."""
-    application = create_app(control.services, settings, clock=control.clock)
+    application: Any = create_app(control.services, settings, clock=control.clock)
     transport = httpx.ASGITransport(application, client=(ADDRESS, 4711))
     async with httpx.AsyncClient(transport=transport, base_url="http://pug.test") as client:
         yield Graph(control, client)

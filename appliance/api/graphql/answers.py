@@ -5,9 +5,9 @@ answer with more points than `POINTS_MAX` is told as JSON only, because each typ
 that other requests wait for.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from enum import Enum
-from typing import Any, Final, TypeVar, cast
+from typing import Any, Final, TypeAlias, TypeVar, cast
 
 import strawberry
 from protobuf import Message
@@ -36,6 +36,7 @@ from appliance.gen.shared.insights.v1.insights_pb import (
 POINTS_MAX: Final = 10_000
 
 _Result = TypeVar("_Result")
+_Broken: TypeAlias = TrendSeriesMessage | FunnelSeriesMessage | RetentionSeriesMessage
 
 
 @strawberry.enum(description="Which of its fields an answer has.")
@@ -58,8 +59,9 @@ class BreakdownValue:
     value: str
 
 
-def _breakdown(values: Mapping[str, str]) -> list[BreakdownValue]:
-    return [BreakdownValue(property=key, value=value) for key, value in values.items()]
+def breakdown_of(root: strawberry.Parent[_Broken]) -> list[BreakdownValue]:
+    """The values that a series of a message stands for."""
+    return [BreakdownValue(property=key, value=value) for key, value in root.breakdown.items()]
 
 
 @strawberry.type(description="A value at the beginning of a step.")
@@ -76,10 +78,7 @@ class TrendSeries:
 
     event_kind: str
     points: list[DataPoint]
-
-    @strawberry.field
-    def breakdown(root: strawberry.Parent[TrendSeriesMessage]) -> list[BreakdownValue]:  # noqa: N805 the source is a message
-        return _breakdown(root.breakdown)
+    breakdown: list[BreakdownValue] = strawberry.field(resolver=breakdown_of)
 
 
 @strawberry.type
@@ -110,10 +109,7 @@ class FunnelSeries:
     """One funnel."""
 
     steps: list[FunnelStep]
-
-    @strawberry.field
-    def breakdown(root: strawberry.Parent[FunnelSeriesMessage]) -> list[BreakdownValue]:  # noqa: N805 the source is a message
-        return _breakdown(root.breakdown)
+    breakdown: list[BreakdownValue] = strawberry.field(resolver=breakdown_of)
 
 
 @strawberry.type
@@ -137,10 +133,7 @@ class RetentionSeries:
     """One table."""
 
     cohorts: list[RetentionCohort]
-
-    @strawberry.field
-    def breakdown(root: strawberry.Parent[RetentionSeriesMessage]) -> list[BreakdownValue]:  # noqa: N805 the source is a message
-        return _breakdown(root.breakdown)
+    breakdown: list[BreakdownValue] = strawberry.field(resolver=breakdown_of)
 
 
 @strawberry.type

@@ -49,12 +49,15 @@ class Scoped(Protocol):
 
 
 class Asker:
-    """The caller of one request; `cost` is what the question was weighed as."""
+    """The caller of one request; `cost` is what the question was weighed as, `operation_name` which
+    of its operations is meant.
+    """
 
     def __init__(self, call: Call, services: Services) -> None:
         self.call = call
         self.services = services
         self.cost = 0
+        self.operation_name: str | None = None
         self._slots = asyncio.Semaphore(QUESTIONS_AT_ONCE_MAX)
         control = services.control
         self._customers: DataLoader[str, CustomerRow] = _each(control.accounts.load)

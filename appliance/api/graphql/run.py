@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Final, cast
 
 import msgspec
-from graphql import GraphQLError
+from graphql import DocumentNode, GraphQLError, OperationDefinitionNode
 from msgspec import Struct
 from strawberry.exceptions import MissingQueryError
 from strawberry.extensions import SchemaExtension
@@ -50,6 +50,9 @@ class _Weighed(SchemaExtension):
         document = read_question(context.query or "")
         context.graphql_document = document
         asker = cast("Asker", context.context)
+        if asker.operation_name is None and len(_operations(document)) > 1:
+            # The library would take the first.
+            raise _bad_request("there are several operations: say which in `operationName`")
         asker.cost = weigh(document, context.variables or {}).cost
         yield
 
@@ -65,6 +68,7 @@ class Engine:
         asker = Asker(call, services)
         try:
             question = _read(body)
+            asker.operation_name = question.operation_name
             result = await self._execute(asker, question)
         except ApplianceError as error:
             return refused(error, call)
@@ -102,6 +106,10 @@ def _read(body: bytes) -> Question:
             "the body is no JSON object with the texts `query`, `operationName` and an object "
             "`variables`"
         ) from error
+
+
+def _operations(document: DocumentNode) -> list[OperationDefinitionNode]:
+    return [one for one in document.definitions if isinstance(one, OperationDefinitionNode)]
 
 
 def _tell(error: GraphQLError, call: Call) -> dict[str, object]:
