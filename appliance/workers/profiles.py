@@ -6,8 +6,9 @@ in `services/merging.py`; retries and dead letters are the frame's business, see
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Final, TypeVar
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
+from typing import Final, Generic, TypeVar
 
 from msgspec import Struct
 
@@ -16,8 +17,6 @@ from appliance.base.errors import ApplianceError, InvalidInputError
 from appliance.base.tasks import wait
 from appliance.config.model import Settings
 from appliance.domain.people.messages import (
-    Alias,
-    ProfileState,
     read_alias,
     read_identification,
     read_state,
@@ -125,6 +124,23 @@ _ALIAS: Final = Place(name=ALIAS_WORKER, subject=ALIAS_SUBJECT, durable=ALIAS_DU
 _UPSERT: Final = Place(name=UPSERT_WORKER, subject=UPSERT_SUBJECT, durable=UPSERT_DURABLE)
 
 
+class Rows(Struct, Generic[AnyMessage, Value], frozen=True, kw_only=True):
+    """What a worker writes: rows that are `read` from messages of a `kind`, then added."""
+
+    place: Place
+    kind: type[AnyMessage]
+    read: Callable[[AnyMessage], Value]
+    add: Callable[[ProfileInserts, Sequence[Value]], Awaitable[None]]
+
+
+_ALIASES: Final = Rows(
+    place=_ALIAS, kind=ProfileAliasMessage, read=read_alias, add=ProfileInserts.add_aliases
+)
+_STATES: Final = Rows(
+    place=_UPSERT, kind=ProfileUpsertMessage, read=read_state, add=ProfileInserts.add_states
+)
+
+
 def profile_duties(stores: Stores, settings: Settings, clock: Clock) -> tuple[Duty, ...]:
     """The workers `identify`, `alias` and `upsert`."""
     del settings  # nothing of these workers can be set
@@ -160,39 +176,28 @@ def identify_duty(stores: Stores, clock: Clock) -> Duty:
 
 def alias_duty(stores: Stores, clock: Clock) -> Duty:
     """Writes which distinct id belongs to whom."""
-    state = _state(_ALIAS)
-
-    async def run(stop: asyncio.Event) -> None:
-        gathering = Gathering[Alias](ProfileInserts(stores.clickhouse).add_aliases)
-
-        async def write(payload: bytes) -> None:
-            await gathering.put(read_alias(read_message(ProfileAliasMessage, payload)))
-
-        def labels(payload: bytes) -> Mapping[str, str]:
-            return _labels(ProfileAliasMessage, payload)
-
-        work = WriteWork(ALIAS_WORKER, write, labels)
-        worker = _worker(_ALIAS, stores, clock, state, work, WRITE_PARALLEL)
-        await _run_gathering(worker, gathering, stop)
-
-    return Duty(state=state, run=run)
+    return _write_duty(stores, clock, _ALIASES)
 
 
 def upsert_duty(stores: Stores, clock: Clock) -> Duty:
     """Writes what profiles are."""
-    state = _state(_UPSERT)
+    return _write_duty(stores, clock, _STATES)
+
+
+def _write_duty(stores: Stores, clock: Clock, rows: Rows[AnyMessage, Value]) -> Duty:
+    state = _state(rows.place)
 
     async def run(stop: asyncio.Event) -> None:
-        gathering = Gathering[ProfileState](ProfileInserts(stores.clickhouse).add_states)
+        gathering = Gathering[Value](partial(rows.add, ProfileInserts(stores.clickhouse)))
 
         async def write(payload: bytes) -> None:
-            await gathering.put(read_state(read_message(ProfileUpsertMessage, payload)))
+            await gathering.put(rows.read(read_message(rows.kind, payload)))
 
         def labels(payload: bytes) -> Mapping[str, str]:
-            return _labels(ProfileUpsertMessage, payload)
+            return _labels(rows.kind, payload)
 
-        work = WriteWork(UPSERT_WORKER, write, labels)
-        worker = _worker(_UPSERT, stores, clock, state, work, WRITE_PARALLEL)
+        work = WriteWork(rows.place.name, write, labels)
+        worker = _worker(rows.place, stores, clock, state, work, WRITE_PARALLEL)
         await _run_gathering(worker, gathering, stop)
 
     return Duty(state=state, run=run)
