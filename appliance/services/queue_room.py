@@ -90,13 +90,13 @@ class QueueRoom:
         self._set_full(full=size.bytes >= mark)
 
     def _set_full(self, *, full: bool) -> None:
-        if full != self._full:
-            self._full = full
-            write = _LOG.warning if full else _LOG.info
-            limit = str(Bytes(self.bytes_max)) if self.bytes_max is not None else None
-            event = "ingest_refused_queue_full" if full else "ingest_resumed_queue"
-            write(event, queued=str(Bytes(self.bytes)), limit=limit)
+        if full == self._full:
+            return
         self._full = full
+        write = _LOG.warning if full else _LOG.info
+        limit = str(Bytes(self.bytes_max)) if self.bytes_max is not None else None
+        event = "ingest_refused_queue_full" if full else "ingest_resumed_queue"
+        write(event, queued=str(Bytes(self.bytes)), limit=limit)
 
     def _limit(self, size: StreamSize) -> int | None:
         """How large the stream of events may get, by what is known about its server."""
