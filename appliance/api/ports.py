@@ -20,6 +20,9 @@ from appliance.gen.shared.insights.v1.insights_pb import (
     SegmentUsersResponse,
 )
 from appliance.services.activity import ActivityService
+from appliance.services.alerts.service import AlertsService
+from appliance.services.annotations import AnnotationsService
+from appliance.services.cohorts import CohortsService
 from appliance.services.compat import CompatService
 from appliance.services.control import ControlPlane
 from appliance.services.dashboards.desk import DashboardDesk
@@ -154,6 +157,15 @@ class Services(Protocol):
 
     @property
     def insights(self) -> Insights: ...
+
+    @property
+    def cohorts(self) -> CohortsService: ...
+
+    @property
+    def annotations(self) -> AnnotationsService: ...
+
+    @property
+    def alerts(self) -> AlertsService: ...
 
     @property
     def people(self) -> PeopleService: ...

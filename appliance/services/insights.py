@@ -12,6 +12,7 @@ from typing import Final, Protocol
 
 from appliance.base.clock import Clock
 from appliance.base.errors import ApplianceError, InvalidInputError
+from appliance.domain.cohorts.resolve import Moment
 from appliance.domain.insights.people_behind import plan_people_behind
 from appliance.domain.insights.plan import plan_insight
 from appliance.domain.insights.spec import Dimension, InsightSpec, TopK
@@ -29,6 +30,7 @@ from appliance.gen.shared.insights.v1.insights_pb import (
     SegmentUsersRequest,
     SegmentUsersResponse,
 )
+from appliance.services.cohort_lookup import CohortLookup
 from appliance.services.kept_answers import Asked, KeptAnswers, name_question
 from appliance.services.question_slots import QuestionSlots
 from appliance.storage.clickhouse.insights.run import ClickHouseInsights
@@ -62,21 +64,26 @@ class InsightsService:
         *,
         kept: KeptAnswers | None = None,
         slots: QuestionSlots | None = None,
+        cohorts: CohortLookup | None = None,
     ) -> None:
         self._store = store
         self._clock = clock
         self._kept = kept
         self._slots = slots or QuestionSlots()
+        self._cohorts = cohorts
         self.counts = self._slots.counts
 
     async def query(self, project: Project, request: QueryRequest) -> QueryResponse:
         """Answer one validated request.
 
-        Raises InvalidInputError (`INVALID_INSIGHT_QUERY`), UnservedError for what this release
-        does not answer yet, UnavailableError, TimedOutError and ExhaustedError of the store.
+        Raises InvalidInputError (`INVALID_INSIGHT_QUERY`, `INVALID_COHORT`), NotFoundError
+        (`COHORT_NOT_FOUND`), UnservedError for what this release does not answer yet,
+        UnavailableError, TimedOutError and ExhaustedError of the stores.
         """
-        now_ms = (self._clock.now() - _EPOCH) // timedelta(milliseconds=1)
+        now_ms = self._now_ms()
         spec = parse_query(request, timezone=project.timezone)
+        if self._cohorts is not None:
+            spec = await self._cohorts.complete(project.project_id, spec, now_ms)
         plan = plan_insight(spec, project_id=project.project_id, now_ms=now_ms)
         asked = await self._name(project, spec)
         known = self._kept.find(asked) if self._kept and asked else None
@@ -90,6 +97,9 @@ class InsightsService:
         if self._kept and asked:
             self._kept.keep(asked, answer.to_binary())
         return answer
+
+    def _now_ms(self) -> int:
+        return (self._clock.now() - _EPOCH) // timedelta(milliseconds=1)
 
     async def _name(self, project: Project, spec: InsightSpec) -> Asked | None:
         """The key of a question whose answer may be kept; the version is read before it."""
@@ -108,9 +118,16 @@ class InsightsService:
         window = request.time_range
         if window is None:
             raise InvalidInputError("INVALID_INSIGHT_QUERY", "a time range is needed")
+        events = tuple(map(parse_event, request.events))
+        filters = parse_groups(request.filter_groups, request.filter_groups_operator)
+        if self._cohorts is not None:
+            moment = Moment(now_ms=self._now_ms(), zone=project.timezone)
+            events, filters = await self._cohorts.complete_parts(
+                project.project_id, events, filters, moment
+            )
         plan = plan_people_behind(
-            tuple(map(parse_event, request.events)),
-            parse_groups(request.filter_groups, request.filter_groups_operator),
+            events,
+            filters,
             parse_range(window),
             project_id=project.project_id,
             after=request.page_token,

@@ -19,7 +19,11 @@ from appliance.config.model import Settings
 from appliance.config.secrets import Secret, SecretName, load_secret
 from appliance.domain.figures import Family
 from appliance.services.activity import ActivityService
+from appliance.services.alerts.desk import make_alerts
 from appliance.services.allowances import Allowances
+from appliance.services.annotations import AnnotationsService
+from appliance.services.cohort_lookup import CohortLookup
+from appliance.services.cohorts import CohortsService
 from appliance.services.compat import CompatService
 from appliance.services.control import ControlPlane
 from appliance.services.cookieless import CookielessIdentities
@@ -48,6 +52,7 @@ from appliance.services.tokens import ephemeral_key
 from appliance.storage.clickhouse.activity_read import ActivityReader
 from appliance.storage.clickhouse.client import ClickHouse
 from appliance.storage.clickhouse.discovery import DiscoveryReader
+from appliance.storage.clickhouse.insights.members import ClickHouseMembers
 from appliance.storage.clickhouse.insights.run import ClickHouseInsights
 from appliance.storage.clickhouse.live_read import LiveReader
 from appliance.storage.clickhouse.people_read import PeopleReader
@@ -112,6 +117,7 @@ class Services:
             chosen,
             kept=KeptAnswers(chosen),
             slots=slots,
+            cohorts=CohortLookup(self._postgres),
         )
         people = PeopleReader(self._clickhouse)
         self.people = PeopleService(people, slots=slots)
@@ -133,8 +139,25 @@ class Services:
             clock=chosen,
             ids=ids,
         )
+        self.annotations = AnnotationsService(self._postgres, self.control.audit, ids=ids)
+        self.alerts = make_alerts(
+            self._postgres,
+            self.insights,
+            self.control.audit,
+            settings or Settings(),
+            clock=chosen,
+            ids=ids,
+        )
         self.dashboards = DashboardDesk(
             self._postgres, self.insights, self.control.audit, clock=chosen, ids=ids
+        )
+        self.cohorts = CohortsService(
+            self._postgres,
+            ClickHouseMembers(self._clickhouse),
+            self.control.audit,
+            clock=chosen,
+            ids=ids,
+            slots=slots,
         )
         self.queries = QueryDesk(stores, endpoints.clickhouse, self.control.audit, chosen)
         self.projects = self.control.projects

@@ -26,6 +26,9 @@ TABLE = {  # viewer, member, admin
     Resource.INSIGHT: ("r", "crud", "crud"),
     Resource.ACTIVITY: ("r", "crud", "crud"),
     Resource.PROFILE: ("r", "crud", "crud"),
+    Resource.COHORT: ("r", "crud", "crud"),  # ours
+    Resource.ANNOTATION: ("r", "crud", "crud"),  # ours
+    Resource.ALERT: ("r", "crud", "crud"),  # ours
     Resource.USAGE: ("r", "r", "r"),  # ours; the contract has no row
     Resource.QUERY: ("", "r", "crud"),  # ours
     Resource.QUERY_PLAN: ("", "", "crud"),  # ours

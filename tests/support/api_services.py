@@ -47,6 +47,9 @@ from appliance.gen.shared.insights.v1.insights_pb import (
     TrendsResult,
 )
 from appliance.services.activity import ActivityService
+from appliance.services.alerts.desk import make_alerts
+from appliance.services.annotations import AnnotationsService
+from appliance.services.cohorts import CohortsService
 from appliance.services.compat import CompatService
 from appliance.services.control import ControlPlane
 from appliance.services.dashboards.desk import DashboardDesk
@@ -61,6 +64,7 @@ from appliance.services.wiring import build_services
 from appliance.storage.clickhouse.activity_read import ActivityReader
 from appliance.storage.clickhouse.client import ClickHouse
 from appliance.storage.clickhouse.discovery import DiscoveryReader
+from appliance.storage.clickhouse.insights.members import ClickHouseMembers
 from appliance.storage.clickhouse.live_read import LiveReader
 from appliance.storage.clickhouse.people_read import PeopleReader
 from appliance.storage.postgres.pool import Postgres
@@ -234,7 +238,23 @@ class MemoryServices:
             clock=SystemClock(),
             ids=IdMaker(),
         )
+        self.cohorts = CohortsService(
+            stores.postgres,
+            ClickHouseMembers(ClickHouse(_NOWHERE)),
+            self.control.audit,
+            clock=SystemClock(),
+            ids=IdMaker(),
+        )
         self.queries = QueryDesk(stores, _NOWHERE, self.control.audit, SystemClock())
+        self.annotations = AnnotationsService(stores.postgres, self.control.audit, ids=IdMaker())
+        self.alerts = make_alerts(
+            stores.postgres,
+            self.insights,
+            self.control.audit,
+            Settings(),
+            clock=SystemClock(),
+            ids=IdMaker(),
+        )
         people = PeopleReader(ClickHouse(_NOWHERE))
         self.people = PeopleService(people)
         events = ActivityReader(ClickHouse(_NOWHERE))

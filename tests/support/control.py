@@ -25,6 +25,7 @@ from appliance.config.endpoints import Endpoints, PostgresEndpoint, resolve_endp
 from appliance.config.model import Settings
 from appliance.config.secrets import Secret
 from appliance.domain.access.roles import Role
+from appliance.gen.appliance.cohorts.v1.cohorts_connect import CohortsServiceClient
 from appliance.gen.dashboard.customers.v1.customers_connect import CustomersServiceClient
 from appliance.gen.dashboard.dashboards.v1.dashboards_connect import DashboardsServiceClient
 from appliance.gen.dashboard.orgemailproviders.v1.orgemailproviders_connect import (
@@ -59,6 +60,7 @@ CLIENTS: Final[dict[str, Any]] = {  # generated classes share no base that says 
     "shared.insights.v1.InsightsService": InsightsServiceClient,
     "shared.activity.v1.ActivityService": ActivityServiceClient,
     "shared.profiles.v1.ProfilesService": ProfilesServiceClient,
+    "appliance.cohorts.v1.CohortsService": CohortsServiceClient,
 }
 ANSWERS: Final[dict[str, dict[str, set[str]]]] = defaultdict(lambda: defaultdict(set))
 """Method, then outcome (`ok` or `code/REASON`), then the forms it was met in."""

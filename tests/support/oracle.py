@@ -11,11 +11,12 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
-from typing import Final, cast
+from typing import Final, Protocol, cast, runtime_checkable
 from zoneinfo import ZoneInfo
 
 from appliance.domain.insights.spec import (
     Aggregation,
+    Crowd,
     EventCondition,
     EventQuery,
     FilterGroup,
@@ -30,6 +31,17 @@ from appliance.domain.insights.spec import (
 from tests.support.event_rows import tagged
 
 Event = Mapping[str, object]
+
+
+@runtime_checkable
+class Crowded(Protocol):
+    """A world that knows whose events these are (`oracle_cohorts.World`)."""
+
+    def admits(self, crowd: Crowd, event: Event) -> bool:
+        """Whether an event is one of the crowd's."""
+        ...
+
+
 Cell = tuple[int, tuple[str, ...]]
 SeriesKey = tuple[str, tuple[str, ...]]
 Answer = dict[SeriesKey, list[tuple[int, float]]]
@@ -195,7 +207,7 @@ def matches(condition: EventCondition, event: Event) -> bool:
     """Kind and filters of one asked event [insights 2]."""
     if condition.kind and condition.kind != event["kind"]:
         return False
-    return all(_holds(asked, event) for asked in condition.filters)
+    return all(holds_for(asked, event) for asked in condition.filters)
 
 
 def passes(spec: InsightSpec, event: Event) -> bool:
@@ -208,10 +220,16 @@ def passes(spec: InsightSpec, event: Event) -> bool:
 
 def _group_holds(group: FilterGroup, event: Event) -> bool:
     join = any if group.logic is Logic.OR else all
-    return join(_holds(asked, event) for asked in group.filters)
+    return join(holds_for(asked, event) for asked in group.filters)
 
 
-def _holds(asked: PropertyFilter, event: Event) -> bool:
+def holds_for(asked: PropertyFilter, event: Event) -> bool:
+    """Whether one filter holds for an event [insights 5.1]."""
+    if asked.crowd is not None:
+        found = event["world"]
+        assert isinstance(found, Crowded), "an event that is asked for its people has a world"
+        is_member = found.admits(asked.crowd, event)
+        return is_member is not (asked.operator in {Operator.NOT_EQUALS, Operator.NOT_IN})
     whole, found = text(event, asked.property), number(event, asked.property)
     bounds = [float(bound) for bound in asked.values if _NUMBER.fullmatch(bound)]
     low = float(asked.value) if _NUMBER.fullmatch(asked.value) else 0.0

@@ -25,6 +25,9 @@ from appliance.api.rpc.dashboard.email_providers import EmailProviders
 from appliance.api.rpc.dashboard.orgs import Orgs
 from appliance.api.rpc.dashboard.projects import Projects
 from appliance.api.rpc.dashboard.usage import Usage
+from appliance.api.rpc.own.alerts import Alerts
+from appliance.api.rpc.own.annotations import Annotations
+from appliance.api.rpc.own.cohorts import Cohorts
 from appliance.api.rpc.own.queries import Queries
 from appliance.api.rpc.public.auth import Auth
 from appliance.api.rpc.public.dashboards import SharedDashboards
@@ -33,6 +36,9 @@ from appliance.api.rpc.sdk.profiles import NamedPersons
 from appliance.api.rpc.shared.activity import Activity
 from appliance.api.rpc.shared.insights import InsightAnswers
 from appliance.api.rpc.shared.profiles import Profiles
+from appliance.gen.appliance.alerts.v1 import alerts_connect
+from appliance.gen.appliance.annotations.v1 import annotations_connect
+from appliance.gen.appliance.cohorts.v1 import cohorts_connect
 from appliance.gen.appliance.queries.v1 import queries_connect
 from appliance.gen.dashboard.customers.v1 import customers_connect
 from appliance.gen.dashboard.dashboards.v1 import dashboards_connect
@@ -143,6 +149,24 @@ def mounted_services(services: Services, body_bytes_max: int) -> tuple[MountedSe
             Boundary.SHARED,
             Activity(services.activity, services.discovery),
             activity_connect.ActivityServiceASGIApplication,
+            messages,
+        ),
+        mount(
+            Boundary.SHARED,
+            Cohorts(services.cohorts),
+            cohorts_connect.CohortsServiceASGIApplication,
+            messages,
+        ),
+        mount(
+            Boundary.SHARED,
+            Annotations(services.annotations),
+            annotations_connect.AnnotationsServiceASGIApplication,
+            messages,
+        ),
+        mount(
+            Boundary.SHARED,
+            Alerts(services.alerts),
+            alerts_connect.AlertsServiceASGIApplication,
             messages,
         ),
         mount(

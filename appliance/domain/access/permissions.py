@@ -49,6 +49,9 @@ class Resource(StrEnum):
     INSIGHT = "insight"
     ACTIVITY = "activity"
     PROFILE = "profile"
+    COHORT = "cohort"
+    ANNOTATION = "annotation"
+    ALERT = "alert"
     USAGE = "usage"
     QUERY = "query"
     QUERY_PLAN = "query_plan"
@@ -70,7 +73,10 @@ class Gate(Struct, frozen=True, kw_only=True):
 
 _ALL: Final = frozenset(Action)
 _READ: Final = frozenset({Action.READ})
-_ANALYTICS: Final = (Resource.DASHBOARD, Resource.INSIGHT, Resource.ACTIVITY, Resource.PROFILE)
+_ANALYTICS: Final = (
+    *(Resource.DASHBOARD, Resource.INSIGHT, Resource.ACTIVITY, Resource.PROFILE),
+    *(Resource.COHORT, Resource.ANNOTATION, Resource.ALERT),
+)
 _READABLE: Final = (
     *(Resource.ORG, Resource.MEMBER, Resource.PROJECT, Resource.API_KEY, Resource.USAGE),
     *_ANALYTICS,
@@ -175,8 +181,33 @@ _BY_SERVICE: Final[dict[str, dict[str, Gate]]] = {
         "DeleteDataSubject": _proj(Resource.PROFILE, Action.DELETE),
         "GetDeletionRequest": _proj(Resource.PROFILE, Action.READ),
     },
+    "appliance.cohorts.v1.CohortsService": {
+        "Create": _proj(Resource.COHORT, Action.CREATE),
+        "Get": _proj(Resource.COHORT, Action.READ),
+        "List": _proj(Resource.COHORT, Action.READ),
+        "Update": _proj(Resource.COHORT, Action.UPDATE),
+        "Delete": _proj(Resource.COHORT, Action.DELETE),
+        "Preview": _proj(Resource.COHORT, Action.READ),
+        "ListMembers": _proj(Resource.PROFILE, Action.READ),
+        "ChangeIds": _proj(Resource.COHORT, Action.UPDATE),
+    },
     "appliance.queries.v1.QueriesService": {
         "ExplainInsight": _proj(Resource.QUERY_PLAN, Action.READ),
+    },
+    "appliance.annotations.v1.AnnotationsService": {
+        "Create": _proj(Resource.ANNOTATION, Action.CREATE),
+        "List": _proj(Resource.ANNOTATION, Action.READ),
+        "Update": _proj(Resource.ANNOTATION, Action.UPDATE),
+        "Delete": _proj(Resource.ANNOTATION, Action.DELETE),
+    },
+    "appliance.alerts.v1.AlertsService": {
+        "Create": _proj(Resource.ALERT, Action.CREATE),
+        "Get": _proj(Resource.ALERT, Action.READ),
+        "List": _proj(Resource.ALERT, Action.READ),
+        "Update": _proj(Resource.ALERT, Action.UPDATE),
+        "Delete": _proj(Resource.ALERT, Action.DELETE),
+        "Test": _proj(Resource.ALERT, Action.UPDATE),
+        "ListFirings": _proj(Resource.ALERT, Action.READ),
     },
     "sdk.events.v1.EventsService": {"BatchCreate": _SDK},
     "sdk.profiles.v1.ProfilesSDKService": {"Identify": _SDK},

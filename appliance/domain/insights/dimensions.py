@@ -10,6 +10,11 @@ from typing import Final
 
 from msgspec import Struct
 
+from appliance.base.errors import InvalidInputError
+
+COHORT: Final = "$cohort"
+"""The reserved name of a filter on membership (docs/decisions/0034)."""
+
 
 class Promoted(StrEnum):
     """Properties with a column of their own, by the key that clients send."""
@@ -100,7 +105,12 @@ Property = EventProperty | ProfileProperty
 
 
 def resolve_property(key: str) -> EventProperty:
-    """Where the value of an event's property is looked up [insights 4.1]."""
+    """Where the value of an event's property is looked up [insights 4.1].
+
+    Raises InvalidInputError (`INVALID_INSIGHT_QUERY`) for the name that no property has.
+    """
+    if key == COHORT:
+        raise InvalidInputError("INVALID_INSIGHT_QUERY", "$cohort can be filtered by only")
     promoted = _BY_KEY.get(key)
     if promoted is not None:
         return PromotedProperty(promoted)

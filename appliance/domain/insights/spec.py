@@ -80,6 +80,14 @@ class SessionMetric(StrEnum):
     AVG_EVENTS_PER_SESSION = "avg_events_per_session"
 
 
+class Comparison(StrEnum):
+    """How a number of times is compared."""
+
+    AT_LEAST = "at_least"
+    AT_MOST = "at_most"
+    EXACTLY = "exactly"
+
+
 class Dimension(StrEnum):
     """What a ranking groups by [insights 15.2]."""
 
@@ -89,7 +97,7 @@ class Dimension(StrEnum):
     COUNTRY = "country"
 
 
-class TimeRange(Struct, frozen=True, kw_only=True):
+class TimeRange(Struct, frozen=True, kw_only=True, tag=True):
     """Half-open, in milliseconds since 1970 UTC [insights 3.1]."""
 
     start_ms: int
@@ -97,13 +105,17 @@ class TimeRange(Struct, frozen=True, kw_only=True):
 
 
 class PropertyFilter(Struct, frozen=True, kw_only=True):
-    """One comparison. `of_profile` says whose property it is [insights 5.4]."""
+    """One comparison. `of_profile` says whose property it is [insights 5.4].
+
+    A filter on `$cohort` names cohorts by id; `crowd` are their people, once they were looked up.
+    """
 
     property: str
     operator: Operator
     value: str = ""
     values: tuple[str, ...] = ()
     of_profile: bool = False
+    crowd: "Crowd | None" = None
 
 
 class FilterGroup(Struct, frozen=True, kw_only=True):
@@ -129,6 +141,63 @@ class EventCondition(Struct, frozen=True, kw_only=True):
     @property
     def is_empty(self) -> bool:
         return not self.kind and not self.filters
+
+
+class Last(Struct, frozen=True, kw_only=True, tag=True):
+    """Whole local hours or days, the current one and those before it; one of the two is not 0."""
+
+    hours: int = 0
+    days: int = 0
+
+
+class Did(Struct, frozen=True, kw_only=True, tag=True):
+    """Had matching events so many times; without a span: ever."""
+
+    condition: EventCondition
+    comparison: Comparison
+    times: int
+    span: "Span" = None
+
+
+class FirstDid(Struct, frozen=True, kw_only=True, tag=True):
+    """Had the first matching event of all within the span."""
+
+    condition: EventCondition
+    span: "Span"
+
+
+class Has(Struct, frozen=True, kw_only=True, tag=True):
+    """Is an identified person whose property passes the filter."""
+
+    filter: PropertyFilter
+
+
+class Within(Struct, frozen=True, kw_only=True, tag=True):
+    """Is in the cohort of that id, or is not."""
+
+    cohort_id: str
+    is_not: bool = False
+
+
+class Listed(Struct, frozen=True, kw_only=True, tag=True):
+    """Has one of these ids."""
+
+    ids: tuple[str, ...]
+
+
+class Crowd(Struct, frozen=True, kw_only=True, tag=True):
+    """People by criteria joined by one operator; of no criteria: everybody for AND, else nobody.
+
+    A resolved crowd has instants in place of `Last`, and crowds in place of `Within`.
+    """
+
+    criteria: tuple["Criterion", ...]
+    logic: Logic = Logic.AND
+    is_not: bool = False
+
+
+Span = TimeRange | Last | None
+Criterion = Did | FirstDid | Has | Within | Listed | Crowd
 
 
 class EventQuery(Struct, frozen=True, kw_only=True):

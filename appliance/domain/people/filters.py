@@ -9,6 +9,7 @@ from typing import Final
 
 from appliance.base.errors import InvalidInputError
 from appliance.domain.insights.dimensions import (
+    COHORT,
     ProfileProperty,
     Promoted,
     PromotedProperty,
@@ -87,6 +88,8 @@ def _plan_filter(sent: PropertyFilter) -> Condition:
 
 
 def _resolve(sent: PropertyFilter) -> Property:
+    if sent.property == COHORT:
+        raise _refused("the people of a cohort are listed by the cohort")
     match sent.source:
         case PropertySource.UNSPECIFIED | PropertySource.PROFILE:
             return ProfileProperty(tuple(sent.property.split(".")))

@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Final
 
+from clickhouse_connect.driver.external import ExternalData
+
 from appliance.base.errors import ApplianceError, InvalidInputError
 from appliance.storage.clickhouse.client import ClickHouse, Row, Setting
 from appliance.storage.clickhouse.fragment import Statement
@@ -24,8 +26,25 @@ async def ask(
     """
     try:
         settings = {**statement.settings, **differing}
-        return await store.rows(statement.text, statement.parameters, settings)
+        return await store.rows(statement.text, statement.parameters, settings, _tables(statement))
     except InvalidInputError as error:
         raise ApplianceError(
             "INTERNAL", "the event store refused a statement", fields=error.fields
         ) from error
+
+
+def _tables(statement: Statement) -> ExternalData | None:
+    """The tables that travel with a statement."""
+    tables: ExternalData | None = None
+    for name, texts in statement.tables.items():
+        data = "".join(f"{_tsv(text)}\n" for text in texts).encode()
+        if tables is None:
+            tables = ExternalData(file_name=name, data=data, fmt="TSV", structure="id String")
+        else:
+            tables.add_file(file_name=name, data=data, fmt="TSV", structure="id String")
+    return tables
+
+
+def _tsv(text: str) -> str:
+    escaped = text.replace("\\", "\\\\").replace("\t", "\\t").replace("\n", "\\n")
+    return escaped.replace("\r", "\\r").replace("\0", "\\0")

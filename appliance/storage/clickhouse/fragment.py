@@ -26,18 +26,25 @@ class Bound(Struct, frozen=True):
     value: Value
 
 
+class Table(Struct, frozen=True):
+    """Texts that go beside a statement as a table of one column `id`, too many for a parameter."""
+
+    texts: tuple[str, ...]
+
+
 class Fragment(Struct, frozen=True):
     """A piece of a statement."""
 
-    pieces: tuple[LiteralString | Bound, ...] = ()
+    pieces: tuple[LiteralString | Bound | Table, ...] = ()
 
 
 class Statement(Struct, frozen=True, kw_only=True):
-    """What goes to the server: text, parameters by name, settings of its class."""
+    """What goes to the server: text, parameters and tables by name, settings of its class."""
 
     text: LiteralString
     parameters: Mapping[str, object]
     settings: Mapping[str, Setting]
+    tables: Mapping[str, tuple[str, ...]] = {}
 
 
 def literal(text: LiteralString) -> Fragment:
@@ -65,6 +72,11 @@ def texts_value(values: Iterable[str]) -> Fragment:
     return Fragment((Bound("Array(String)", tuple(values)),))
 
 
+def texts_table(texts: tuple[str, ...]) -> Fragment:
+    """A table of one column `id` with texts from outside, for `FROM`."""
+    return Fragment((Table(texts),))
+
+
 def integers_value(values: Iterable[int]) -> Fragment:
     """A list of whole numbers from outside."""
     return Fragment((Bound("Array(Int64)", tuple(values)),))
@@ -82,7 +94,7 @@ def number_literal(number: int) -> Fragment:
 
 def join(separator: LiteralString, fragments: Iterable[Fragment]) -> Fragment:
     """Fragments with a text between them."""
-    pieces: list[LiteralString | Bound] = []
+    pieces: list[LiteralString | Bound | Table] = []
     for fragment in fragments:
         if pieces:
             pieces.append(separator)
@@ -92,7 +104,7 @@ def join(separator: LiteralString, fragments: Iterable[Fragment]) -> Fragment:
 
 def fill(template: LiteralString, **slots: Fragment) -> Fragment:
     """The template with each `<slot>` replaced; slots and names must match exactly."""
-    pieces: list[LiteralString | Bound] = []
+    pieces: list[LiteralString | Bound | Table] = []
     used: set[str] = set()
     end = 0
     for match in _SLOT.finditer(template):
@@ -107,19 +119,23 @@ def fill(template: LiteralString, **slots: Fragment) -> Fragment:
 
 
 def finish(fragment: Fragment, settings: Mapping[str, Setting]) -> Statement:
-    """The statement: parameters named `p0`, `p1`, … in order of first use."""
+    """The statement: parameters named `p0`, `p1`, … and tables `t0`, … in order of first use."""
     names: dict[Bound, LiteralString] = {}
+    tables: dict[Table, LiteralString] = {}
     texts: list[LiteralString] = []
     for piece in fragment.pieces:
         if isinstance(piece, Bound):
             name = names.setdefault(piece, "p" + _numeral(len(names)))
             texts.append("{" + name + ":" + piece.type + "}")
+        elif isinstance(piece, Table):
+            texts.append(tables.setdefault(piece, "t" + _numeral(len(tables))))
         else:
             texts.append(piece)
     return Statement(
         text="".join(texts),
         parameters={name: _plain(bound.value) for bound, name in names.items()},
         settings=settings,
+        tables={name: table.texts for table, name in tables.items()},
     )
 
 

@@ -15,7 +15,7 @@ from appliance.domain.insights.dimensions import (
     PromotedProperty,
     Property,
 )
-from appliance.domain.insights.filters import Condition
+from appliance.domain.insights.filters import Condition, PersonTest
 from appliance.domain.people.filters import ACTIVITY_TEXTS, reads_activity
 from appliance.domain.people.person import Activity, Identity, Person
 from appliance.storage.clickhouse.ask import ask
@@ -321,6 +321,10 @@ class PersonReading:
     def place(self, test: Fragment, subject: Property) -> Fragment:  # noqa: ARG002 all are of the row
         """The test itself: everything it reads is in the row."""
         return test
+
+    def members(self, test: PersonTest) -> Fragment:
+        """Never asked: lists of persons have no filter on cohorts."""
+        raise AssertionError(f"a list of persons is not filtered by cohorts: {test}")
 
 
 def _path(subject: Property) -> tuple[str, ...]:

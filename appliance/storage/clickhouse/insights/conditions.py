@@ -11,8 +11,15 @@ from appliance.domain.insights.filters import (
     AllOf,
     AnyOf,
     Condition,
+    DidFirst,
+    DidTimes,
+    HasId,
+    HasTrait,
+    IsPerson,
     KindIs,
+    NoneOf,
     NumberTest,
+    PersonTest,
     TextTest,
 )
 from appliance.domain.insights.route import DAY_MS
@@ -27,6 +34,12 @@ from appliance.storage.clickhouse.fragment import (
     number_value,
     text_value,
     texts_value,
+)
+from appliance.storage.clickhouse.insights.cohorts import (
+    members_by_deeds,
+    members_by_first_deed,
+    members_by_list,
+    members_by_trait,
 )
 from appliance.storage.clickhouse.traits import trait_number, trait_text
 
@@ -72,6 +85,10 @@ class Reading(Protocol):
         """The test as an expression over the row, wherever the property is read."""
         ...
 
+    def members(self, test: PersonTest, /) -> Fragment:
+        """The distinct ids of the people for whom a test holds."""
+        ...
+
 
 class EventReading:
     """Rows of `events`, which know nothing of profiles."""
@@ -85,6 +102,9 @@ class EventReading:
     def place(self, test: Fragment, subject: Property) -> Fragment:  # noqa: ARG002 all are of the row
         return test
 
+    def members(self, test: PersonTest) -> Fragment:
+        raise AssertionError(f"rows that know no people are not filtered by them: {test}")
+
 
 class PeopledReading:
     """Rows of `events` of one project, filtered by the profiles of those who had them.
@@ -94,6 +114,7 @@ class PeopledReading:
     """
 
     def __init__(self, project_id: str) -> None:
+        self._project_id = project_id
         self._project = text_value(project_id)
 
     def text(self, subject: Property) -> Fragment:
@@ -111,6 +132,31 @@ class PeopledReading:
             return test
         people = fill(_PEOPLE, project=self._project, test=test)
         return fill(_BY_PEOPLE, project=self._project, people=people, again=people)
+
+    def members(self, test: PersonTest) -> Fragment:
+        match test.holds:
+            case DidTimes() as did:
+                return members_by_deeds(
+                    self._project_id,
+                    compile_condition(did.condition, self),
+                    did.range,
+                    times_min=did.times_min,
+                    times_max=did.times_max,
+                )
+            case DidFirst(condition=condition, range=window):
+                return members_by_first_deed(
+                    self._project_id, compile_condition(condition, self), window
+                )
+            case HasTrait(test=trait):
+                return members_by_trait(self._project_id, self._bare(trait))
+            case HasId(ids):
+                return members_by_list(self._project_id, ids)
+            case _:
+                assert_never(test.holds)
+
+    def _bare(self, test: TextTest | NumberTest) -> Fragment:
+        """A test of a trait over a row of `profiles` itself."""
+        return _text_test(test, self) if isinstance(test, TextTest) else _number_test(test, self)
 
 
 _PEOPLE: Final = """
@@ -132,19 +178,27 @@ _EVENTS: Final = EventReading()
 
 def compile_condition(condition: Condition, reading: Reading = _EVENTS) -> Fragment:
     """The condition as an expression over a row, of events where nothing else is said."""
+    compiled: Fragment
     match condition:
         case KindIs(kind):
-            return fill("kind = <kind>", kind=text_value(kind))
+            compiled = fill("kind = <kind>", kind=text_value(kind))
         case TextTest():
-            return _compile_text_test(condition, reading)
+            compiled = _compile_text_test(condition, reading)
         case NumberTest():
-            return _compile_number_test(condition, reading)
+            compiled = _compile_number_test(condition, reading)
+        case IsPerson():
+            compiled = literal(WITH_CONSENT)
+        case PersonTest():
+            compiled = fill("distinct_id IN (<members>)", members=reading.members(condition))
+        case NoneOf(inner):
+            compiled = fill("NOT (<inner>)", inner=compile_condition(inner, reading))
         case AllOf(conditions):
-            return _join(" AND ", conditions, reading) if conditions else literal("true")
+            compiled = _join(" AND ", conditions, reading) if conditions else literal("true")
         case AnyOf(conditions):
-            return _join(" OR ", conditions, reading) if conditions else literal("false")
+            compiled = _join(" OR ", conditions, reading) if conditions else literal("false")
         case _:
             assert_never(condition)
+    return compiled
 
 
 def compile_window(project_id: str, window: TimeRange) -> Fragment:
@@ -201,9 +255,13 @@ def _text_test(test: TextTest, reading: Reading) -> Fragment:
 
 
 def _compile_number_test(test: NumberTest, reading: Reading) -> Fragment:
+    return reading.place(_number_test(test, reading), test.property)
+
+
+def _number_test(test: NumberTest, reading: Reading) -> Fragment:
     slots = {"number": reading.number(test.property)}
     slots |= zip(("low", "high"), map(number_value, test.numbers), strict=False)
-    return reading.place(fill(_NUMBER_TESTS[test.operator], **slots), test.property)
+    return fill(_NUMBER_TESTS[test.operator], **slots)
 
 
 def _of_event(subject: Property) -> EventProperty:
