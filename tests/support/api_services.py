@@ -255,6 +255,7 @@ class MemoryServices:
             clock=SystemClock(),
             ids=IdMaker(),
         )
+        self.queries = QueryDesk(stores, _NOWHERE, self.control.audit, SystemClock())
         people = PeopleReader(ClickHouse(_NOWHERE))
         self.people = PeopleService(people)
         events = ActivityReader(ClickHouse(_NOWHERE))

@@ -21,6 +21,7 @@ INVALID: Final = "QUERY_INVALID"
 TOO_LARGE: Final = "QUERY_TOO_LARGE"
 TOO_SLOW: Final = "QUERY_TOO_SLOW"
 WORDS_MAX: Final = 600
+_SHOWN_MAX: Final = 40
 
 _OF_THE_QUERY: Final = frozenset(
     {
@@ -48,14 +49,20 @@ _CUT: Final = re.compile(
     re.DOTALL,
 )
 _PREFIX: Final = re.compile(r".*?Code: \d+\. (?:DB::(?:Net)?Exception: )?", re.DOTALL)
+_PLACE: Final = re.compile(r"Syntax error.*?: failed at position (\d+)", re.DOTALL)
 _NAME: Final = re.compile(r" ?\([A-Z][A-Z_]+\)\s*$")
 _ALIAS: Final = re.compile(r"__table\d+\.")
 _PATH: Final = re.compile(r"/(?:proc|tmp|var|home|opt|etc)/[^\s'\"]*")
 _UUID: Final = re.compile(r" ?\([0-9a-f]{8}-[0-9a-f-]{27}\)")
 
 
-def explain_failure(error: ApplianceError, *, inner: tuple[str, ...]) -> ApplianceError:
-    """The error as whoever asked may read it; `inner` are names that are nobody's business."""
+def explain_failure(
+    error: ApplianceError, *, text: str, before: str, inner: tuple[str, ...]
+) -> ApplianceError:
+    """The error as whoever asked `text` may read it.
+
+    `before` is what we put before the text, `inner` are names that are nobody's business.
+    """
     cause = error.__cause__
     if not isinstance(cause, Error) or cause.code is None:
         return error
@@ -68,11 +75,25 @@ def explain_failure(error: ApplianceError, *, inner: tuple[str, ...]) -> Applian
             TOO_SLOW, "the query was stopped: it takes too long; narrow the time or ask for less"
         )
     elif cause.code in _OF_THE_QUERY:
-        told = InvalidInputError(INVALID, readable(str(cause), inner))
+        words = str(cause)
+        place = _PLACE.search(words)
+        told = InvalidInputError(
+            INVALID,
+            _wrong_place(int(place[1]) - len(before), text) if place else readable(words, inner),
+        )
     else:
         told = ApplianceError("INTERNAL", "the event store failed to answer the query")
     told.fields.update(error.fields)
     return told
+
+
+def _wrong_place(position: int, text: str) -> str:
+    """Where the syntax is wrong; positions of the engine count bytes, from 1."""
+    characters = len(text.encode()[: max(0, position - 1)].decode(errors="ignore"))
+    if characters >= len(text):
+        return "the syntax is wrong: the query ends too early"
+    found = text[characters : characters + _SHOWN_MAX].partition("\n")[0]
+    return f"the syntax is wrong at position {characters + 1}: {found}"
 
 
 def readable(text: str, inner: tuple[str, ...]) -> str:

@@ -109,7 +109,10 @@ class ExpertSql:
             async for piece in stream:
                 yield piece
         except ApplianceError as error:
-            told = explain_failure(error, inner=(self._views, self._database))
+            before = frame.partition("<query>")[0]
+            told = explain_failure(
+                error, text=text, before=before, inner=(self._views, self._database)
+            )
             if told is error:
                 raise
             raise told from error
