@@ -34,18 +34,7 @@ def alerts_duty(
     services: Services, settings: Settings, clock: Clock, *, look_seconds: float = LOOK_SECONDS
 ) -> Duty:
     """Send messages about firings until it is stopped; making it touches no network."""
-    courier = AlertCourier(
-        services.stores.postgres,
-        services.control.mail.delivery,
-        WebhookSender(
-            read_allow_list(settings),
-            clock,
-            ca_file=settings.alerts.ca_file,
-        ),
-        SecretSealer(settings.email.provider_secret_key),
-        link=services.control.links.base_url,
-        clock=clock,
-    )
+    courier = make_courier(services, settings, clock)
     # It takes part from the beginning: a store that is away is waited for.
     state = WorkerState(name=WORKER_NAME, started=True)
 
@@ -64,6 +53,18 @@ def alerts_duty(
                 await wait(stop, look_seconds)
 
     return Duty(state=state, run=run)
+
+
+def make_courier(services: Services, settings: Settings, clock: Clock) -> AlertCourier:
+    """Who sends; raises MisconfiguredError for a listed host that is none."""
+    return AlertCourier(
+        services.stores.postgres,
+        services.control.mail.delivery,
+        WebhookSender(read_allow_list(settings), clock, ca_file=settings.alerts.ca_file),
+        SecretSealer(settings.email.provider_secret_key),
+        link=services.control.links.base_url,
+        clock=clock,
+    )
 
 
 def _note_pause(state: WorkerState, reason: str) -> None:

@@ -25,6 +25,8 @@ from appliance.config.endpoints import Endpoints, PostgresEndpoint, resolve_endp
 from appliance.config.model import Settings
 from appliance.config.secrets import Secret
 from appliance.domain.access.roles import Role
+from appliance.gen.appliance.alerts.v1.alerts_connect import AlertsServiceClient
+from appliance.gen.appliance.annotations.v1.annotations_connect import AnnotationsServiceClient
 from appliance.gen.appliance.cohorts.v1.cohorts_connect import CohortsServiceClient
 from appliance.gen.dashboard.customers.v1.customers_connect import CustomersServiceClient
 from appliance.gen.dashboard.dashboards.v1.dashboards_connect import DashboardsServiceClient
@@ -61,6 +63,8 @@ CLIENTS: Final[dict[str, Any]] = {  # generated classes share no base that says 
     "shared.activity.v1.ActivityService": ActivityServiceClient,
     "shared.profiles.v1.ProfilesService": ProfilesServiceClient,
     "appliance.cohorts.v1.CohortsService": CohortsServiceClient,
+    "appliance.annotations.v1.AnnotationsService": AnnotationsServiceClient,
+    "appliance.alerts.v1.AlertsService": AlertsServiceClient,
 }
 ANSWERS: Final[dict[str, dict[str, set[str]]]] = defaultdict(lambda: defaultdict(set))
 """Method, then outcome (`ok` or `code/REASON`), then the forms it was met in."""
