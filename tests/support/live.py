@@ -75,7 +75,9 @@ class Reader:
             return true() or None
 
         found = await poll(holds, every_seconds=0.01, timeout_seconds=WAIT_SECONDS)
-        assert found, f"{what}: not within {WAIT_SECONDS} s; {self.frames[-5:]}"
+        assert found, (
+            f"{what}: not within {WAIT_SECONDS} s; {len(self.ids)} events, {self.dropped} dropped"
+        )
 
     async def ended(self) -> str:
         """Wait for the end; the reason that was told."""
@@ -158,15 +160,15 @@ async def prepared(engines: Settings) -> AsyncGenerator[Services]:
 
 async def make_watched(services: Services) -> Watched:
     """A project of its own organisation, with keys."""
-    project = await services.projects.create_project(f"live {uuid.uuid4().hex[:6]}")
-    private = await services.key_chain.create_key(project.id, KeyKind.PRIVATE)
-    row = await services.stores.postgres.row(
-        "SELECT org_id FROM projects WHERE id = $1", project.id
+    org = f"live{uuid.uuid4().hex[:16]}"
+    await services.stores.postgres.execute(
+        "INSERT INTO orgs (id, display_name) VALUES ($1, 'live')", org
     )
-    assert row is not None
+    project = await services.projects.create_project("live", org_id=org)
+    private = await services.key_chain.create_key(project.id, KeyKind.PRIVATE)
     return Watched(
         project.id,
-        str(row["org_id"]),
+        org,
         project.public_key.key.reveal(),
         private.key.reveal(),
         private.id,

@@ -1,27 +1,46 @@
 """`GET /live` under the real server, on a real queue and event store."""
 
-import asyncio
 import json
-from datetime import timedelta
+import signal
+import socket
+from contextlib import AsyncExitStack
+from datetime import UTC, datetime
+from urllib.parse import urlsplit
 
+import anyio.to_thread
 import httpx
 import pytest
 
-from appliance.base.tasks import poll
-from appliance.domain.access.callers import Actor, ActorKind
+from appliance.config.model import Settings
 from appliance.domain.access.roles import Role
 from appliance.gen.shared.activity.v1.activity_pb import GetEventExplorerRequest
+from appliance.services.live import PROJECT_EVENTS_BURST
+from appliance.services.live_watcher import HELD_BYTES_MAX
 from appliance.services.wiring import Services
-from appliance.storage.streams.publish import EVENTS_STREAM
-from tests.support.live import Watched, event, join, make_watched, post, watching
+from appliance.storage.postgres.projects import KeyKind
+from appliance.storage.streams.publish import EVENTS_STREAM, EVENTS_SUBJECT
+from tests.support.api_services import api_process
+from tests.support.live import (
+    WAIT_SECONDS,
+    Frame,
+    Watched,
+    event,
+    join,
+    make_watched,
+    post,
+    watching,
+)
+from tests.support.rpc import refused
 
 pytestmark = [pytest.mark.anyio, pytest.mark.integration]
-
-OPERATOR = Actor(kind=ActorKind.OPERATOR)
 
 
 def key(watched: Watched) -> dict[str, str]:
     return {"x-api-key": watched.private}
+
+
+def signed_in(token: str, project: str) -> dict[str, str]:
+    return {"authorization": f"Bearer {token}", "x-project-id": project}
 
 
 async def test_events_arrive_as_the_explorer_shows_them(
@@ -35,10 +54,291 @@ async def test_events_arrive_as_the_explorer_shows_them(
         await reader.until("both events", lambda: len(reader.ids) == 2)
     assert reader.ids == ids
     jetstream = await services.stores.streams.jetstream()
-    message = await jetstream.get_last_msg(EVENTS_STREAM, "events.ingest")
+    message = await jetstream.get_last_msg(EVENTS_STREAM, EVENTS_SUBJECT)
     assert message.data is not None
     await services.stores.clickhouse.insert_ndjson("events", [message.data], {})
     answer = await services.activity.explorer(watched.project, GetEventExplorerRequest())
-    shown = {one.event_id: one.to_json() for one in answer.events}
-    told = {one["eventId"]: one for one in reader.of("event")}
-    assert {name: json.loads(text) for name, text in shown.items()} == told
+    shown = {one.event_id: json.loads(one.to_json()) for one in answer.events}
+    assert shown == {one["eventId"]: one for one in reader.of("event")}
+
+
+async def test_other_projects_and_other_events_never_arrive(
+    client: httpx.AsyncClient, services: Services, watched: Watched
+) -> None:
+    """A stream tells the events of its project that pass its filter; no other is counted."""
+    other = await make_watched(services)
+    async with (
+        watching(client, key(watched)) as everything,
+        watching(client, key(watched), kind=["purchase", "sign_up"]) as kinds,
+        watching(client, key(watched), distinct_id="u2") as person,
+        watching(client, key(other)) as foreign,
+    ):
+        mine: list[str] = []
+        for number in range(5):
+            await post(client, other.public, *(event() for _ in range(10)))
+            mine += await post(
+                client,
+                watched.public,
+                event(distinctId=f"u{number}"),
+                event("purchase", distinctId="u9"),
+            )
+        (last,) = await post(client, watched.public, event("sign_up", distinctId="u2"))
+        for reader in (everything, kinds, person):
+            await reader.until("the last one", lambda reader=reader: last in reader.ids)
+        await foreign.until("the others", lambda: len(foreign.ids) == 50)
+    assert everything.ids == [*mine, last]
+    assert kinds.ids == [*mine[1::2], last]
+    assert person.ids == [mine[4], last]
+    assert not {*foreign.ids} & {*everything.ids}
+    assert everything.dropped == kinds.dropped == person.dropped == foreign.dropped == 0
+
+
+async def test_a_repeated_batch_is_told_once(client: httpx.AsyncClient, watched: Watched) -> None:
+    """A client that sends again what was taken counts once here too."""
+    async with watching(client, key(watched)) as reader:
+        again = event()
+        for _ in range(3):
+            await post(client, watched.public, again)
+        await post(client, watched.public, event("last"))
+        await reader.until("the last one", lambda: len(reader.ids) == 2)
+    assert [one["kind"] for one in reader.of("event")] == ["page_view", "last"]
+
+
+async def test_fifty_watch(client: httpx.AsyncClient, watched: Watched) -> None:
+    """Each of fifty watchers hears every event, in order."""
+    async with AsyncExitStack() as stack:
+        readers = [
+            await stack.enter_async_context(watching(client, key(watched))) for _ in range(50)
+        ]
+        ids: list[str] = []
+        for _ in range(10):
+            ids += await post(client, watched.public, *(event() for _ in range(5)))
+        for reader in readers:
+            await reader.until("all", lambda reader=reader: len(reader.ids) == len(ids))
+        metrics = (await client.get("/metrics")).text
+        assert "live_watchers 50.0" in metrics
+    assert all(reader.ids == ids for reader in readers)
+
+
+async def test_a_flood_is_cut_and_counted(client: httpx.AsyncClient, watched: Watched) -> None:
+    """More than anybody reads is not told; how much came is."""
+    async with watching(client, key(watched)) as reader:
+        for _ in range(5):
+            await post(client, watched.public, *(event() for _ in range(400)))
+        await reader.until("everything", lambda: len(reader.ids) + reader.dropped == 2000)
+    assert len(reader.ids) >= PROJECT_EVENTS_BURST
+    assert reader.dropped > 0
+
+
+async def test_a_slow_reader_is_told_what_it_missed(
+    client: httpx.AsyncClient, url: str, watched: Watched
+) -> None:
+    """Somebody who does not read loses the oldest; the others lose nothing, and ingest goes on."""
+    slow = await _connect(url, watched, receive_bytes=4096)
+    wide = {f"p{number}": {"stringValue": "x" * 1000} for number in range(20)}
+    sent = 0
+    async with watching(client, key(watched)) as quick:
+        for _ in range(50):
+            await post(client, watched.public, *(event(customProperties=wide) for _ in range(5)))
+            sent += 5
+            await quick.until("them", lambda: len(quick.ids) == sent)  # noqa: B023 waited for
+        await post(client, watched.public, event("last"))
+        await quick.until("the last one", lambda: len(quick.ids) == sent + 1)
+    frames = await anyio.to_thread.run_sync(_read_past, slow, b'"kind":"last"')
+    slow.close()
+    told = [frame for frame in frames if frame.kind == "event"]
+    missed = sum(frame.body["events"] for frame in frames if frame.kind == "dropped")
+    assert quick.dropped == 0
+    assert missed > 0
+    assert len(told) + missed == sent + 1
+    held = [sum(len(json.dumps(each.body)) for each in burst) for burst in _bursts(frames)]
+    assert max(held[-1:]) <= HELD_BYTES_MAX
+
+
+async def test_a_revoked_key_ends_its_streams(
+    client: httpx.AsyncClient, services: Services, url: str, watched: Watched
+) -> None:
+    """Also that of a reader who does not read; other keys of the project stay."""
+    second = await services.key_chain.create_key(watched.project, KeyKind.PRIVATE)
+    other = {"x-api-key": second.key.reveal()}
+    stuck = await _connect(url, watched, receive_bytes=4096)
+    async with watching(client, key(watched)) as reader, watching(client, other) as control:
+        await services.key_chain.revoke_key(watched.private_id)
+        assert await reader.ended() == "UNAUTHENTICATED"
+        await post(client, watched.public, event())
+        await control.until("an event", lambda: len(control.ids) == 1)
+        assert not control.closed.is_set()
+    assert reader.ids == []
+    frames = await anyio.to_thread.run_sync(_read_to_the_end, stuck)
+    stuck.close()
+    assert [frame.kind for frame in frames if frame.kind != "visitors"] == ["end"]
+
+
+async def test_a_lost_membership_ends_the_stream(
+    client: httpx.AsyncClient, services: Services, watched: Watched
+) -> None:
+    """Viewers may watch; whoever is removed hears no more."""
+    viewer, token = await join(services, watched.org, Role.VIEWER)
+    async with watching(client, signed_in(token, watched.project)) as reader:
+        await post(client, watched.public, event())
+        await reader.until("an event", lambda: len(reader.ids) == 1)
+        await services.stores.postgres.execute(
+            "DELETE FROM org_members WHERE customer_id = $1", viewer
+        )
+        assert await reader.ended() == "UNAUTHENTICATED"
+
+
+async def test_who_may_not_watch(
+    client: httpx.AsyncClient, services: Services, watched: Watched
+) -> None:
+    """The credentials of the explorer and no others; questions we do not know are refused."""
+    _, token = await join(services, watched.org, Role.VIEWER)
+    other = await make_watched(services)
+    for headers in (
+        {},
+        {"x-api-key": watched.public},
+        {"authorization": f"Bearer {token}"},
+        signed_in(token, other.project),
+        signed_in("nonsense", watched.project),
+    ):
+        refused(await client.get("/live", headers=headers), 401, "unauthenticated")
+    for query in ("kinds=a", "kind=", "distinct_id=a&distinct_id=b", "kind=%ff", "since=1"):
+        answer = await client.get(f"/live?{query}", headers=key(watched))
+        refused(answer, 400, "invalid_argument")
+    assert (await client.post("/live", headers=key(watched))).status_code == 405
+
+
+async def test_visitors_are_counted(
+    client: httpx.AsyncClient, services: Services, watched: Watched
+) -> None:
+    """People of the last five minutes, their pages and countries, of this project alone."""
+    other = await make_watched(services)
+    now = datetime.now(tz=UTC).strftime("%Y-%m-%d %H:%M:%S.000")
+    rows = [
+        *(_row(watched, now, f"u{n % 3}", pathname="/a", country="AT") for n in range(6)),
+        _row(watched, now, "u7", pathname="/b", country="NO"),
+        _row(watched, "2026-01-01 00:00:00.000", "long-gone", pathname="/a", country="AT"),
+        *(_row(other, now, f"x{n}", pathname="/secret", country="PT") for n in range(9)),
+    ]
+    await services.stores.clickhouse.insert_ndjson("events", rows, {})
+    async with watching(client, key(watched)) as reader:
+        await reader.until("a number", lambda: bool(reader.of("visitors")))
+    assert reader.of("visitors")[0] == {
+        "visitors": 4,
+        "pages": [{"value": "/a", "visitors": 3}, {"value": "/b", "visitors": 1}],
+        "countries": [{"value": "AT", "visitors": 3}, {"value": "NO", "visitors": 1}],
+        "windowSeconds": 300,
+    }
+
+
+async def test_a_browser_of_an_allowed_origin_may_read(
+    client: httpx.AsyncClient, watched: Watched
+) -> None:
+    """A preflight is answered, and a refusal can be read; nothing is cached."""
+    preflight = await client.options(
+        "/live",
+        headers={
+            "origin": "http://localhost:5173",
+            "access-control-request-method": "GET",
+            "access-control-request-headers": "authorization, x-project-id",
+        },
+    )
+    assert preflight.status_code == 204
+    async with client.stream("GET", "/live", headers=key(watched)) as answer:
+        assert answer.headers["content-type"] == "text/event-stream; charset=utf-8"
+        assert answer.headers["cache-control"] == "no-store"
+
+
+async def test_a_stop_ends_every_stream(engines: Settings, services: Services) -> None:
+    """The process ends without waiting for its readers, who are told why."""
+    watched = await make_watched(services)
+    with api_process("--stores", str(engines.data_dir)) as (port, process):
+        url = f"http://127.0.0.1:{port}"
+        async with (
+            httpx.AsyncClient(base_url=url, timeout=WAIT_SECONDS) as client,
+            watching(client, key(watched)) as reader,
+        ):
+            process.send_signal(signal.SIGTERM)
+            assert await reader.ended() == "SHUTTING_DOWN"
+            assert reader.broke is None
+        status = await anyio.to_thread.run_sync(process.wait, WAIT_SECONDS)
+        assert status == 0
+
+
+def _row(watched: Watched, at: str, who: str, **columns: object) -> bytes:
+    made = event()
+    row = {
+        "event_id": made["eventId"],
+        "project_id": watched.project,
+        "distinct_id": who,
+        "session_id": made["sessionId"],
+        "kind": "page_view",
+        "occur_time": at,
+        **columns,
+    }
+    return json.dumps(row).encode() + b"\n"
+
+
+async def _connect(url: str, watched: Watched, *, receive_bytes: int) -> socket.socket:
+    """A reader that has asked, been answered, and reads nothing more by itself."""
+
+    def connect() -> socket.socket:
+        where = urlsplit(url)
+        made = socket.socket()
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_bytes)
+        made.settimeout(WAIT_SECONDS)
+        made.connect((where.hostname, where.port))
+        made.sendall(
+            b"GET /live HTTP/1.1\r\nHost: x\r\nX-Api-Key: " + watched.private.encode() + b"\r\n\r\n"
+        )
+        while not made.recv(4096, socket.MSG_PEEK).startswith(b"HTTP/1.1 200"):
+            pass
+        return made
+
+    return await anyio.to_thread.run_sync(connect)
+
+
+def _read_past(connection: socket.socket, text: bytes) -> list[Frame]:
+    """Everything up to the frame that holds a text, read quickly from now on."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
+    received = bytearray()
+    while text not in received[-65536:] or not received.endswith(b"\n\n\r\n"):
+        received += connection.recv(1 << 20)
+    return _frames(bytes(received))
+
+
+def _read_to_the_end(connection: socket.socket) -> list[Frame]:
+    received = bytearray()
+    while piece := connection.recv(1 << 16):
+        received += piece
+        if received.endswith(b"0\r\n\r\n"):
+            break
+    return _frames(bytes(received))
+
+
+def _frames(received: bytes) -> list[Frame]:
+    """The whole frames in what was read, chunks taken apart."""
+    rest = received.partition(b"\r\n\r\n")[2]
+    body = bytearray()
+    while rest:
+        size, _, rest = rest.partition(b"\r\n")
+        number = int(size or b"0", 16)
+        body += rest[:number]
+        rest = rest[number + 2 :]
+    frames: list[Frame] = []
+    for text in bytes(body).split(b"\n\n")[:-1]:
+        lines = dict(line.split(b": ", 1) for line in text.split(b"\n") if line[:1] != b":")
+        if b"event" in lines:
+            frames.append(Frame(lines[b"event"].decode(), json.loads(lines[b"data"])))
+    return frames
+
+
+def _bursts(frames: list[Frame]) -> list[list[Frame]]:
+    """What was told between two confessions of missing something."""
+    found: list[list[Frame]] = [[]]
+    for frame in frames:
+        if frame.kind == "dropped":
+            found.append([])
+        elif frame.kind == "event":
+            found[-1].append(frame)
+    return found
