@@ -13,7 +13,12 @@ from msgspec import Struct
 from protobuf.wkt.google.protobuf.timestamp_pb import Timestamp
 
 from appliance.base.clock import Clock
-from appliance.base.errors import ApplianceError, InvalidInputError, UnservedError
+from appliance.base.errors import (
+    ApplianceError,
+    InvalidInputError,
+    NotFoundError,
+    UnservedError,
+)
 from appliance.domain.dashboards.windows import parse_preset, resolve_preset, zone_or_utc
 from appliance.gen.common.v1.time_pb import TimeRange
 from appliance.gen.shared.insights.v1.insights_pb import (
@@ -103,7 +108,7 @@ class Rendering:
         try:
             check_message(request)
             return Outcome(tile=tile, result=await self._insights.query(project, request))
-        except (InvalidInputError, UnservedError) as error:
+        except (InvalidInputError, NotFoundError, UnservedError) as error:
             return Outcome(tile=tile, error=f"the query does not fit: {error.message}")
         except ApplianceError as error:
             _LOG.warning("tile_failed", tile_id=tile.id, reason=error.reason)

@@ -92,6 +92,9 @@ SELECT count(*) AS n FROM profile_devices WHERE project_id = $1 AND profile_id =
 _DELETE_DEVICES: Final = """
 DELETE FROM profile_devices WHERE project_id = $1 AND profile_id = ANY($2::text[])
 """
+_UNLIST: Final = """
+DELETE FROM cohort_ids WHERE project_id = $1 AND distinct_id = ANY($2::text[])
+"""
 _DELETE_PROFILES: Final = "DELETE FROM profiles WHERE project_id = $1 AND id = ANY($2::text[])"
 _COMPLETE: Final = """
 UPDATE compliance_requests
@@ -224,11 +227,12 @@ async def count_person_rows(
 
 
 async def delete_person_rows(database: Postgres, project_id: str, ids: Sequence[str]) -> int:
-    """Delete devices, then profiles, in one transaction; how many profiles.
+    """Delete listed ids, devices, then profiles, in one transaction; how many profiles.
 
     Devices first: a profile that goes would leave them behind with their push tokens.
     """
     async with database.transaction() as transaction:
+        await transaction.execute(_UNLIST, project_id, list(ids))
         await transaction.execute(_DELETE_DEVICES, project_id, list(ids))
         return count_of(await transaction.execute(_DELETE_PROFILES, project_id, list(ids)))
 

@@ -19,6 +19,12 @@ SELECT (jsonb_build_object('record', 'device') || to_jsonb(d) - 'project_id')::t
 FROM profile_devices AS d WHERE project_id = $1 AND profile_id = ANY($2::text[]) ORDER BY device_id
 """,
     """
+SELECT (jsonb_build_object('record', 'listed', 'cohort', c.display_name) || to_jsonb(l)
+    - 'project_id')::text AS line
+FROM cohort_ids AS l JOIN cohorts AS c ON c.id = l.cohort_id
+WHERE l.project_id = $1 AND l.distinct_id = ANY($2::text[]) ORDER BY l.cohort_id, l.distinct_id
+""",
+    """
 SELECT (jsonb_build_object('record', 'request') || to_jsonb(r)
     - '{project_id,queue_marks,requested_by}'::text[])::text AS line
 FROM compliance_requests AS r
