@@ -31,7 +31,8 @@ COMMENTS_MAX: Final = 200
 DEPTH_MAX: Final = 20
 ALIASES_MAX: Final = 30
 FRAGMENTS_MAX: Final = 30
-COST_MAX: Final = 5000
+COST_MAX: Final = 10_000
+"""Some forty insights, or a thousand events with nine fields each."""
 
 PAGE_DEFAULT: Final = 20
 PAGE_MAX: Final = 100
