@@ -28,6 +28,7 @@ from appliance.domain.access.roles import Role
 from appliance.gen.appliance.alerts.v1.alerts_connect import AlertsServiceClient
 from appliance.gen.appliance.annotations.v1.annotations_connect import AnnotationsServiceClient
 from appliance.gen.appliance.cohorts.v1.cohorts_connect import CohortsServiceClient
+from appliance.gen.appliance.queries.v1.queries_connect import QueriesServiceClient
 from appliance.gen.dashboard.customers.v1.customers_connect import CustomersServiceClient
 from appliance.gen.dashboard.dashboards.v1.dashboards_connect import DashboardsServiceClient
 from appliance.gen.dashboard.orgemailproviders.v1.orgemailproviders_connect import (
@@ -62,6 +63,7 @@ CLIENTS: Final[dict[str, Any]] = {  # generated classes share no base that says 
     "shared.insights.v1.InsightsService": InsightsServiceClient,
     "shared.activity.v1.ActivityService": ActivityServiceClient,
     "shared.profiles.v1.ProfilesService": ProfilesServiceClient,
+    "appliance.queries.v1.QueriesService": QueriesServiceClient,
     "appliance.cohorts.v1.CohortsService": CohortsServiceClient,
     "appliance.annotations.v1.AnnotationsService": AnnotationsServiceClient,
     "appliance.alerts.v1.AlertsService": AlertsServiceClient,
