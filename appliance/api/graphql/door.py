@@ -129,7 +129,7 @@ class GraphQLDoor:
         engine = await self._loaded()
         try:
             async with asyncio.timeout(ANSWER_SECONDS_MAX):
-                return await _unless_gone(engine.answer(self._services, call, body), receive)
+                return await unless_gone(engine.answer(self._services, call, body), receive)
         except TimeoutError as error:
             raise TimedOutError(
                 "DEADLINE_EXCEEDED", f"no answer within {ANSWER_SECONDS_MAX:g} seconds"
@@ -164,7 +164,7 @@ def _load(development: bool) -> "Engine":  # noqa: FBT001 handed to a thread
     return Engine(development=development)
 
 
-async def _unless_gone(work: Coroutine[Any, Any, Told], receive: Receive) -> Told | None:
+async def unless_gone(work: Coroutine[Any, Any, Told], receive: Receive) -> Told | None:
     """What comes of the work; None when the caller goes away first, which ends the work."""
 
     async def gone() -> None:

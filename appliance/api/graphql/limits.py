@@ -6,6 +6,7 @@ look at than it is long. The cost of a field is its weight plus that of what it 
 size of the page it asks for. Fields that nobody can ask are left to validation.
 """
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Final
 
@@ -33,6 +34,9 @@ ALIASES_MAX: Final = 30
 FRAGMENTS_MAX: Final = 30
 COST_MAX: Final = 10_000
 """Some forty insights, or a thousand events with nine fields each."""
+
+PAIRS_MAX: Final = 20_000
+"""Pairs of fields with the same name: validation compares them all, a millisecond for 300."""
 
 PAGE_DEFAULT: Final = 20
 PAGE_MAX: Final = 100
@@ -86,6 +90,7 @@ def weigh(document: DocumentNode, variables: Mapping[str, object]) -> Weight:
         ("depth", found.depth, DEPTH_MAX),
         ("aliases", found.aliases, ALIASES_MAX),
         ("cost", found.cost, COST_MAX),
+        ("pairs of fields of the same name", scale.pairs, PAIRS_MAX),
     )
     for name, number, most in limits:
         if number > most:
@@ -107,8 +112,14 @@ class _Scale:
             one for one in document.definitions if isinstance(one, OperationDefinitionNode)
         ]
         self._known: dict[str, Weight] = {}
+        self._names = Counter[str]()
         if len(self._fragments) > FRAGMENTS_MAX:
             raise _too_large("fragments", FRAGMENTS_MAX, len(self._fragments))
+
+    @property
+    def pairs(self) -> int:
+        """How often two fields would have the same name in an answer, at most."""
+        return sum(number * number for number in self._names.values() if number > 1)
 
     def weigh_all(self) -> Weight:
         found = [self._selected(one.selection_set) for one in self._operations]
@@ -137,6 +148,7 @@ class _Scale:
     def _field(self, node: FieldNode) -> Weight:
         inner = self._selected(node.selection_set)
         name = node.name.value
+        self._names[node.alias.value if node.alias else name] += 1
         times = self._page(node) if name in _PAGED else 1
         return Weight(
             1 + _WEIGHTS.get(name, 0) + times * inner.cost,

@@ -84,6 +84,22 @@ def test_too_many_fragments_are_refused() -> None:
     assert refusal(f"{{ a }} {many}") == "fragments"
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{ me { " + "id " * 1500 + "} }",
+        "{ " + "me { id } " * 300 + "}",
+        "{ "
+        + " ".join(f"...f{n}" for n in range(30))
+        + " } "
+        + " ".join(f"fragment f{n} on Query {{ {'me { id } ' * 10} }}" for n in range(30)),
+    ],
+)
+def test_fields_that_are_alike_are_counted(text: str) -> None:
+    """Validation compares each with each: these took it two seconds."""
+    assert refusal(text) == "pairs of fields of the same name"
+
+
 def test_a_circle_of_fragments_ends() -> None:
     """Validation names it; weighing only has to come to an end."""
     assert weight("{ ...a } fragment a on Query { ...b } fragment b on Query { ...a x }").depth == 1
