@@ -51,7 +51,7 @@ from appliance.storage.postgres.cohorts import (
     add_ids,
     delete_cohort,
     find_cohort,
-    find_users,
+    find_user,
     hold_rules,
     list_cohorts,
     remove_ids,
@@ -204,7 +204,7 @@ class CohortsService:
         return row
 
     async def delete(self, project_id: str, cohort_id: str, *, actor: Actor) -> None:
-        """Remove a cohort that no tile and no other cohort uses.
+        """Remove a cohort that no tile, alert or other cohort uses.
 
         Raises NotFoundError (`COHORT_NOT_FOUND`), UnmetError (`COHORT_IN_USE`) that names who does.
         """
@@ -272,12 +272,16 @@ class CohortsService:
             if cohort_id in named_cohorts(_content(one)):
                 user = await _read(transaction, project_id, name)
                 raise _in_use("cohort", name, f"the cohort “{user.display_name}”")
-        for tile in await find_users(transaction, project_id, cohort_id):
-            raise _in_use(
-                "dashboard_tile",
-                tile.tile_id,
-                f"the tile “{tile.tile_name}” of the board “{tile.dashboard_name}”",
-            )
+        asking = await find_user(transaction, project_id, cohort_id)
+        if asking is None:
+            return
+        if asking.board is None:
+            raise _in_use("alert", asking.id, f"the alert “{asking.display_name}”")
+        raise _in_use(
+            "dashboard_tile",
+            asking.id,
+            f"the tile “{asking.display_name}” of the board “{asking.board}”",
+        )
 
     def _moment(self, timezone: str) -> Moment:
         now_ms = (self._clock.now() - _EPOCH) // timedelta(milliseconds=1)

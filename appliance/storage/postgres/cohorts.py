@@ -15,9 +15,6 @@ from appliance.storage.postgres.driver import Record
 from appliance.storage.postgres.jobs import count_of
 from appliance.storage.postgres.pool import Postgres, Transaction
 
-USERS_TOLD_MAX: Final = 10
-"""Users of a cohort that a refusal looks for."""
-
 
 class CohortRow(Struct, frozen=True, kw_only=True):
     """A stored cohort; `rules` is None for a list, `ids` the length of the list."""
@@ -33,12 +30,11 @@ class CohortRow(Struct, frozen=True, kw_only=True):
 
 
 class CohortUser(Struct, frozen=True, kw_only=True):
-    """A tile whose question names a cohort, and the board it is on."""
+    """A tile or an alert whose question names a cohort; `board` is the name of the tile's board."""
 
-    tile_id: str
-    tile_name: str
-    dashboard_id: str
-    dashboard_name: str
+    id: str
+    display_name: str
+    board: str | None
 
 
 _ROW: Final = """
@@ -81,16 +77,20 @@ SELECT $2, $1, given FROM unnest($3::text[]) AS given ON CONFLICT DO NOTHING
 _REMOVE_IDS: Final = """
 DELETE FROM cohort_ids WHERE project_id = $1 AND cohort_id = $2 AND distinct_id = ANY($3::text[])
 """
-_USERS: Final = """
-SELECT t.id AS tile_id, t.display_name AS tile_name, d.id AS dashboard_id,
-    d.display_name AS dashboard_name
-FROM dashboard_tiles AS t JOIN dashboards AS d ON d.id = t.dashboard_id
-WHERE d.project_id = $1 AND jsonb_path_exists(
-    t.insight_query,
+_USER: Final = """
+SELECT id, display_name, board FROM (
+    SELECT t.id, t.display_name, d.display_name AS board, t.create_time, t.insight_query AS question
+    FROM dashboard_tiles AS t JOIN dashboards AS d ON d.id = t.dashboard_id
+    WHERE d.project_id = $1
+    UNION ALL
+    SELECT id, display_name, NULL, create_time, question FROM alerts WHERE project_id = $1
+) AS asking
+WHERE jsonb_path_exists(
+    question,
     '$.**.filters[*] ? (@.property == "$cohort" && (@.value == $id || @.values[*] == $id))',
     jsonb_build_object('id', $2::text)
 )
-ORDER BY d.create_time, t.create_time, t.id LIMIT $3
+ORDER BY create_time, id LIMIT 1
 """
 
 
@@ -176,12 +176,10 @@ async def remove_ids(
     await transaction.execute(_REMOVE_IDS, project_id, cohort_id, list(ids))
 
 
-async def find_users(
-    transaction: Transaction, project_id: str, cohort_id: str
-) -> tuple[CohortUser, ...]:
-    """The first tiles of the project whose questions name a cohort."""
-    rows = await transaction.rows(_USERS, project_id, cohort_id, USERS_TOLD_MAX)
-    return tuple(msgspec.convert(dict(row), CohortUser) for row in rows)
+async def find_user(transaction: Transaction, project_id: str, cohort_id: str) -> CohortUser | None:
+    """The oldest tile or alert of the project whose question names a cohort."""
+    row = await transaction.row(_USER, project_id, cohort_id)
+    return None if row is None else msgspec.convert(dict(row), CohortUser)
 
 
 def _row(row: Record) -> CohortRow:

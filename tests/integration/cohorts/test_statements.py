@@ -1,0 +1,91 @@
+"""Statements of crowds: hostile texts are values, and no other project's rows are read."""
+
+import pytest
+
+from appliance.domain.insights.filters import plan_crowd
+from appliance.domain.insights.spec import (
+    Comparison,
+    Crowd,
+    Did,
+    EventCondition,
+    FirstDid,
+    Has,
+    Listed,
+    Logic,
+    Operator,
+    PropertyFilter,
+    TimeRange,
+)
+from appliance.storage.clickhouse.insights.cohorts import compile_people_page
+from appliance.storage.clickhouse.insights.conditions import PeopledReading, compile_condition
+from appliance.storage.clickhouse.insights.members import ClickHouseMembers
+from tests.integration.cohorts.generated import store_world
+from tests.integration.insights.test_statements import HOSTILE
+from tests.support.event_rows import make_rows
+from tests.support.oracle_cohorts import World
+
+pytestmark = [pytest.mark.anyio, pytest.mark.integration]
+
+_AT = "2025-05-01T10:00:00.000Z"
+_EVER = TimeRange(start_ms=0, end_ms=4_000_000_000_000)
+
+
+def _crowd(text: str) -> Crowd:
+    """Every kind of criterion about one text."""
+    event = PropertyFilter(property=f"k{text}", operator=Operator.EQUALS, value=text)
+    profile = PropertyFilter(property="plan", operator=Operator.EQUALS, value=text, of_profile=True)
+    return Crowd(
+        criteria=(
+            Listed(ids=(text,)),
+            Did(
+                condition=EventCondition(kind=text, filters=(event, profile)),
+                comparison=Comparison.AT_LEAST,
+                times=1,
+            ),
+            FirstDid(condition=EventCondition(kind=text), span=_EVER),
+            Has(filter=PropertyFilter(property="plan", operator=Operator.CONTAINS, value=text)),
+        ),
+        logic=Logic.OR,
+    )
+
+
+def _page(project: str, text: str):
+    condition = compile_condition(plan_crowd(_crowd(text)), PeopledReading(project))
+    return compile_people_page(project, condition, after=text, limit=10)
+
+
+@pytest.mark.parametrize("text", [text for text in HOSTILE if text])
+async def test_hostile_texts_are_values(event_store, text: str) -> None:
+    """The statement is the same whatever the text is, and finds exactly whom it names."""
+    assert _page("hostile", text).text == _page("hostile", "plain").text
+    project = f"hostile-{HOSTILE.index(text)}"
+    session = "00000000-0000-4000-8000-000000000001"
+    event = {"kind": "a", "distinct_id": text, "session_id": session, "occur_time": _AT}
+    await event_store.insert(make_rows(project, [event, event | {"distinct_id": "other"}]))
+    found = await ClickHouseMembers(event_store).page(
+        project, plan_crowd(_crowd(text)), after="", limit=10
+    )
+    assert [one.id for one in found] == [text]
+
+
+async def test_another_project_s_people_are_nobody(event_store) -> None:
+    """Events, profiles, aliases and summaries of the same names next door change nothing."""
+    session = "00000000-0000-4000-8000-000000000001"
+    theirs = World(
+        events=[
+            {"kind": "a", "distinct_id": name, "session_id": session, "occur_time": _AT}
+            for name in ("u1", "u2", "only-theirs")
+        ],
+        profiles=[{"id": "P", "external_id": "u1", "properties": {"plan": "a"}, "deleted": False}],
+        aliases=[("u2", "P")],
+    )
+    await event_store.insert(make_rows("theirs", theirs.events))
+    await store_world(event_store, "theirs", theirs)
+    mine = World(events=[theirs.events[0] | {"kind": "b"}])
+    await event_store.insert(make_rows("mine", mine.events))
+    members = ClickHouseMembers(event_store)
+    everybody = Crowd(criteria=())
+    for project, world in (("mine", mine), ("theirs", theirs)):
+        for crowd in (_crowd("a"), _crowd("u1"), everybody):
+            found = await members.page(project, plan_crowd(crowd), after="", limit=10)
+            assert {one.id for one in found} == world.members(crowd), (project, crowd)
