@@ -14,9 +14,11 @@ import structlog
 from connectrpc.code import Code
 from connectrpc.errors import ConnectError
 from litestar import Litestar, Request, Response, asgi
+from litestar.config.app import AppConfig
 from litestar.datastructures import State
 from litestar.exceptions import HTTPException
 from litestar.handlers import ASGIRouteHandler
+from litestar.plugins import PluginProtocol
 from litestar.types import Receive, Scope, Send
 
 from appliance.api import health, metrics, web
@@ -138,7 +140,7 @@ def create_app(
     def refuse(request: _Request, error: HTTPException) -> Response[bytes]:
         return _unknown_path(request, error, cors)
 
-    return Litestar(
+    return _Plain(
         route_handlers=handlers,
         on_startup=[services.open],
         on_shutdown=[services.close],
@@ -146,6 +148,23 @@ def create_app(
         openapi_config=None,
         logging_config=None,
     )
+
+
+class _Plain(Litestar):
+    """Litestar without what it adds for libraries that it finds.
+
+    The faces for agents need pydantic and OpenTelemetry, but not before the first agent comes: 8 MB
+    and a tenth of a second of every start. `tests/unit/api/mcp/test_loading.py` fails when Litestar
+    finds another way.
+    """
+
+    @staticmethod
+    def _get_default_plugins(plugins: list[PluginProtocol]) -> list[PluginProtocol]:
+        return plugins
+
+    @staticmethod
+    def _patch_opentelemetry_middleware(config: AppConfig) -> AppConfig:
+        return config
 
 
 def _mount(gateway: Gateway, service: MountedService) -> ASGIRouteHandler:
