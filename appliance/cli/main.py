@@ -68,6 +68,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "import": ("appliance.cli.importing:importing", "Bring in events of other systems."),
     "export": ("appliance.cli.exporting:exporting", "Write events into a file."),
     "query": ("appliance.cli.query:query", "Ask SQL about the rows of one project."),
+    "live": ("appliance.cli.live:live", "Print events as they arrive."),
     "seed": ("appliance.cli.seed:seed", "Send invented events through the HTTP API."),
     "version": ("appliance.cli.version:version", "Show the versions of everything."),
     "completion": ("appliance.cli.completion:completion", "Print the shell completion script."),

@@ -119,7 +119,7 @@ class Pace:
     def has_room(self, now_seconds: float) -> bool:
         """Whether one more may pass now."""
         passed = max(0.0, now_seconds - self._at)
-        self._at = now_seconds
+        self._at = max(self._at, now_seconds)
         self._left = min(self._burst, self._left + passed * self._per_second)
         return self._left >= 1
 

@@ -1,8 +1,10 @@
 """`GET /live` under the real server, on a real queue and event store."""
 
+import asyncio
 import json
 import signal
 import socket
+import sys
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from urllib.parse import urlsplit
@@ -342,3 +344,30 @@ def _bursts(frames: list[Frame]) -> list[list[Frame]]:
         elif frame.kind == "event":
             found[-1].append(frame)
     return found
+
+
+async def test_the_command_prints_what_arrives(
+    client: httpx.AsyncClient, engines: Settings, watched: Watched
+) -> None:
+    """`live` is a tail: it begins when it says so and ends after so many events."""
+    words = ("live", "--project", watched.project, "--count", "2", "--kind", "purchase")
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "appliance", *words, "--data-dir", str(engines.data_dir)),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        async with asyncio.timeout(WAIT_SECONDS):
+            assert b"watching" in await process.stderr.readline()
+            told = event("purchase", customProperties={"a": {"stringValue": "\x1b[2J\x9bK"}})
+            await post(client, watched.public, event(), told, event("purchase"))
+            printed = (await process.stdout.read()).decode()
+            assert await process.wait() == 0
+    finally:
+        if process.returncode is None:
+            process.kill()
+    lines = printed.splitlines()
+    assert [line.split()[1:3] for line in lines] == [["purchase", "anon-1"]] * 2
+    assert all(line.isprintable() for line in lines)
