@@ -158,7 +158,7 @@ class GraphQLDoor:
 def _load(development: bool) -> "Engine":  # noqa: FBT001 handed to a thread
     """Import the graph; the library's hooks for uncaught errors are put away again."""
     hooks = sys.excepthook, threading.excepthook
-    from appliance.api.graphql.run import Engine  # noqa: PLC0415 25 MB that few need
+    from appliance.api.graphql.run import Engine  # noqa: PLC0415 13 MB that few need
 
     sys.excepthook, threading.excepthook = hooks
     return Engine(development=development)

@@ -1,7 +1,7 @@
 """The graph: its root fields and the schema that is made of them.
 
 Invariant: reading only; there are no mutations and no subscriptions. Importing this module costs
-25 MB and most of a second, so `door.py` does it in a thread when the first question comes.
+13 MB and a second, so `door.py` does it in a thread when the first question comes.
 """
 
 import strawberry
