@@ -77,6 +77,7 @@ PUBLIC_KEY = "pub_" + "a" * 20
 PRIVATE_KEY = "prv_" + "b" * 20
 KEY_OF_BROKEN_LOOK_UP = "pub_" + "c" * 20
 SLOW_SECONDS = 1.5
+FOREVER_SECONDS = 600.0
 STOP_SECONDS_MAX = 20
 
 
@@ -326,6 +327,7 @@ def main(arguments: list[str]) -> None:
     """Serve until told to stop.
 
     `--unchecked` skips the rules, to measure the face alone; `--broken` fails to open;
+    `--slow-insights` answers no insight in time;
     `--grpc PORT` opens the port of native gRPC; `--tls PEM VERSION` speaks HTTPS; `--stores FOLDER`
     puts the real services of the installation in FOLDER behind the faces.
     """
@@ -337,6 +339,8 @@ def main(arguments: list[str]) -> None:
     services.broken = "--broken" in arguments
     services.ingest.keep = False
     services.ingest.check = "--unchecked" not in arguments
+    if "--slow-insights" in arguments:
+        services.insights.seconds = FOREVER_SECONDS
     grpc_port = None
     if "--grpc" in arguments:
         grpc_port = int(arguments[arguments.index("--grpc") + 1])
