@@ -40,7 +40,7 @@ PATH: Final = "/live"
 RIGHT: Final = "shared.activity.v1.ActivityService/GetEventExplorer"
 """Whoever may call this may watch: both show the same events."""
 BEAT_SECONDS: Final = 15.0
-FLUSH_SECONDS: Final = 0.2
+FLUSH_SECONDS: Final = 0.3
 """Between two writes to one reader: what arrives meanwhile is told together."""
 SEND_SECONDS_MAX: Final = 30.0
 KEY_CHECK_SECONDS: Final = 0.4
@@ -166,7 +166,7 @@ class LivePage:
             LIVE_WATCHERS.dec()
             for task in tasks:
                 task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await asyncio.wait(tasks)
 
     async def _admit(self, call: Call) -> None:
         """Return when the caller may watch the project that the credential names."""

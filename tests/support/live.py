@@ -103,7 +103,7 @@ class Reader:
 
 @asynccontextmanager
 async def watching(
-    client: httpx.AsyncClient, headers: Mapping[str, str], **query: object
+    client: httpx.AsyncClient, headers: Mapping[str, str], **query: str | list[str]
 ) -> AsyncGenerator[Reader]:
     """A stream that is open and listens."""
     reader = Reader()

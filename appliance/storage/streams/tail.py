@@ -102,7 +102,7 @@ class StreamTail:
                 pending_bytes_limit=HELD_BYTES_MAX,
             )
             try:
-                told = await jetstream.add_consumer(
+                told = await jetstream.add_consumer(  # pyright: ignore[reportUnknownMemberType] half-typed driver
                     self._stream,
                     ConsumerConfig(
                         deliver_policy=DeliverPolicy.NEW,
