@@ -14,6 +14,7 @@ from msgspec import Meta
 from appliance.base.units import Bytes, Seconds
 from appliance.config.alerts import AlertSettings
 from appliance.config.folders import Folders
+from appliance.config.insights import InsightSettings
 from appliance.config.oidc import OidcSettings
 from appliance.config.people import EmailSettings, SessionSettings
 from appliance.config.secrets import Secret
@@ -456,6 +457,7 @@ class Settings(Section, frozen=True, kw_only=True):
     backup: BackupSettings = BackupSettings()
     audit: AuditSettings = AuditSettings()
     alerts: AlertSettings = AlertSettings()
+    insights: InsightSettings = InsightSettings()
 
     @property
     def installed(self) -> bool:

@@ -53,6 +53,8 @@ class Project(Protocol):
 class InsightsService:
     """`shared.insights.v1` without the wire around it; without `kept` every answer is computed.
 
+    With `layered_flows` user flows tell depths (decision 0038).
+
     `counts` is what the metrics show: questions answered from memory, computed, and those whose
     answers are never kept; and what became of those that needed a place.
     """
@@ -64,12 +66,14 @@ class InsightsService:
         *,
         kept: KeptAnswers | None = None,
         slots: QuestionSlots | None = None,
+        layered_flows: bool = False,
         cohorts: CohortLookup | None = None,
     ) -> None:
         self._store = store
         self._clock = clock
         self._kept = kept
         self._slots = slots or QuestionSlots()
+        self._layered_flows = layered_flows
         self._cohorts = cohorts
         self.counts = self._slots.counts
 
@@ -84,7 +88,12 @@ class InsightsService:
         spec = parse_query(request, timezone=project.timezone)
         if self._cohorts is not None:
             spec = await self._cohorts.complete(project.project_id, spec, now_ms)
-        plan = plan_insight(spec, project_id=project.project_id, now_ms=now_ms)
+        plan = plan_insight(
+            spec,
+            project_id=project.project_id,
+            now_ms=now_ms,
+            layered_flows=self._layered_flows,
+        )
         asked = await self._name(project, spec)
         known = self._kept.find(asked) if self._kept and asked else None
         if known is not None:

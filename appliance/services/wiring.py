@@ -15,6 +15,7 @@ from appliance.base.clock import Clock, SystemClock
 from appliance.base.errors import ApplianceError
 from appliance.base.ids import IdMaker, SystemRandomness
 from appliance.config.endpoints import Endpoints, resolve_endpoints
+from appliance.config.insights import UserFlowForm
 from appliance.config.model import Settings
 from appliance.config.secrets import Secret, SecretName, load_secret
 from appliance.domain.figures import Family
@@ -117,6 +118,7 @@ class Services:
             chosen,
             kept=KeptAnswers(chosen),
             slots=slots,
+            layered_flows=(settings or Settings()).insights.user_flow is UserFlowForm.LAYERED,
             cohorts=CohortLookup(self._postgres),
         )
         people = PeopleReader(self._clickhouse)

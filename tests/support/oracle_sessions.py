@@ -31,8 +31,8 @@ from tests.support.oracle import (
     time_ms,
 )
 
-Link = tuple[str, bool, str, bool, int]
-"""Source, whether it is the fold, target, whether it is the fold, sessions."""
+Link = tuple[int, str, bool, str, bool, int]
+"""Depth, source, whether it is the fold, target, whether it is the fold, sessions."""
 
 NO_SESSION: Final = "00000000-0000-0000-0000-000000000000"
 
@@ -68,34 +68,39 @@ def session_trends(spec: InsightSpec, events: Sequence[Event]) -> Answer:
     return dict(answer)
 
 
-def user_flow(spec: InsightSpec, events: Sequence[Event]) -> list[Link]:
-    """The links of a flow in their order."""
+def user_flow(spec: InsightSpec, events: Sequence[Event], *, layered: bool = False) -> list[Link]:
+    """The links of a flow in their order; `layered`: a node is a name at a depth."""
     asked = spec.question
     assert isinstance(asked, UserFlow)
-    walked: defaultdict[tuple[str, str], int] = defaultdict(int)
+    walked: defaultdict[tuple[int, str, str], int] = defaultdict(int)
     for session in _clipped(spec, asked.scope, events):
         labels = [
             text(event, asked.node_property) if asked.node_property else str(event["kind"])
             for event in session[: asked.hops_max + 1]
         ]
-        for edge in {(a, b) for a, b in pairwise(labels) if a != b and a and b}:
+        steps = enumerate(pairwise(labels))
+        for edge in {(d if layered else 0, a, b) for d, (a, b) in steps if a != b and a and b}:
             walked[edge] += 1
+    step = 1 if layered else 0
     weights: defaultdict[tuple[str, ...], float] = defaultdict(float)
-    for (source, target), sessions in walked.items():
-        weights[source,] += sessions
-        weights[target,] += sessions
-    kept = {name for (name,) in best(weights, asked.nodes_max)}
-    folded: defaultdict[tuple[str, bool, str, bool], int] = defaultdict(int)
-    for (source, target), sessions in walked.items():
-        if source in kept or target in kept:
-            folded[*_end(source, kept), *_end(target, kept)] += sessions
+    for (depth, source, target), sessions in walked.items():
+        weights[f"{depth:02}", source] += sessions
+        weights[f"{depth + step:02}", target] += sessions
+    kept = set(best(weights, asked.nodes_max))
+    folded: defaultdict[tuple[int, str, bool, str, bool], int] = defaultdict(int)
+    for (depth, source, target), sessions in walked.items():
+        ends = (*_end(depth, source, kept), *_end(depth + step, target, kept))
+        if layered or not (ends[1] and ends[3]):
+            folded[depth, *ends] += sessions
     links = [(*ends, sessions) for ends, sessions in folded.items()]
-    links.sort(key=lambda link: (-link[4], link[0].encode(), link[1], link[2].encode(), link[3]))
+    links.sort(
+        key=lambda link: (-link[5], link[0], link[1].encode(), link[2], link[3].encode(), link[4])
+    )
     return links[: asked.links_max]
 
 
-def _end(name: str, kept: set[str]) -> tuple[str, bool]:
-    return (name, False) if name in kept else (OTHERS, True)
+def _end(depth: int, name: str, kept: set[tuple[str, ...]]) -> tuple[str, bool]:
+    return (name, False) if (f"{depth:02}", name) in kept else (OTHERS, True)
 
 
 def _sessions(

@@ -93,8 +93,12 @@ InsightPlan = (
 )
 
 
-def plan_insight(spec: InsightSpec, *, project_id: str, now_ms: int) -> InsightPlan:
+def plan_insight(
+    spec: InsightSpec, *, project_id: str, now_ms: int, layered_flows: bool = False
+) -> InsightPlan:
     """What will be computed for a spec at the request time `now_ms`.
+
+    `layered_flows`: user flows tell depths (decision 0038).
 
     Raises InvalidInputError (`INVALID_INSIGHT_QUERY`) for what the contract lets the handler
     refuse [insights 21.3].
@@ -119,7 +123,7 @@ def plan_insight(spec: InsightSpec, *, project_id: str, now_ms: int) -> InsightP
         case Retention() as retention:
             planned = plan_retention(spec, retention, project_id=project_id)
         case UserFlow() as flow:
-            planned = plan_user_flow(spec, flow, project_id=project_id)
+            planned = plan_user_flow(spec, flow, project_id=project_id, layered=layered_flows)
         case _:
             assert_never(spec.question)
     return planned

@@ -386,20 +386,27 @@ def _render_retention(series: RetentionSeries) -> pb.RetentionSeries:
 
 
 def _render_flow(answer: UserFlowAnswer) -> pb.UserFlowResult:
-    def name(end: FlowEnd) -> str:
+    def label(end: FlowEnd) -> str:
         return answer.rest_id if end.is_rest else end.name
 
+    def name(end: FlowEnd) -> str:
+        return f"{end.depth}:{label(end)}" if answer.layered else label(end)
+
+    def render(node: FlowEnd) -> pb.UserFlowNode:
+        told = pb.UserFlowNode(id=name(node))
+        if node.is_rest:
+            told.is_others = True
+        if answer.layered:
+            told.depth, told.label = node.depth, label(node)
+        return told
+
     return pb.UserFlowResult(
-        nodes=[_render_node(node, name(node)) for node in answer.nodes],
+        nodes=list(map(render, answer.nodes)),
         links=[
             pb.UserFlowLink(source=name(link.source), target=name(link.target), value=link.sessions)
             for link in answer.links
         ],
     )
-
-
-def _render_node(node: FlowEnd, name: str) -> pb.UserFlowNode:
-    return pb.UserFlowNode(id=name, is_others=True) if node.is_rest else pb.UserFlowNode(id=name)
 
 
 def _render_ranked(row: RankedRow) -> pb.TopKRow:

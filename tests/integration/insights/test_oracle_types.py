@@ -113,12 +113,12 @@ _FLOWS = st.builds(
 )
 
 
-async def _answers(store, events, asked):
+async def _answers(store, events, asked, **how):
     """Each question with its answers, from every source that may give one."""
     project = f"types-{next(_PROJECTS)}"
     await store.insert(make_rows(project, events))
     for spec in asked:
-        plan = plan_insight(spec, project_id=project, now_ms=NOW_MS)
+        plan = plan_insight(spec, project_id=project, now_ms=NOW_MS, **how)
         yield spec, await ClickHouseInsights(store).answer(plan)
         if getattr(plan, "source", Source.EVENTS) is not Source.EVENTS:
             plan = replace(plan, source=Source.EVENTS)
@@ -248,20 +248,23 @@ async def test_retention_is_the_oracles(event_store, events, asked) -> None:
 
 
 @RANDOM
-@given(events=WALKS, asked=st.lists(specs(_FLOWS), min_size=1, max_size=4))
-async def test_flows_are_the_oracles(event_store, events, asked) -> None:
-    """Edges by session, the fold, ties and cuts [insights 14]."""
-    async for spec, answer in _answers(event_store, events, asked):
-        expected = user_flow(spec, events)
+@given(events=WALKS, asked=st.lists(specs(_FLOWS), min_size=1, max_size=4), layered=st.booleans())
+async def test_flows_are_the_oracles(event_store, events, asked, layered) -> None:
+    """Edges by session, the fold, ties and cuts, with and without depths [insights 14]."""
+    async for spec, answer in _answers(event_store, events, asked, layered_flows=layered):
+        expected = user_flow(spec, events, layered=layered)
         told = [
             (
-                answer_end(link.source),
-                answer_end(link.target),
+                link.source.depth,
+                *answer_end(link.source),
+                *answer_end(link.target),
                 link.sessions,
             )
             for link in answer.links
         ]
-        assert told == [(link[:2], link[2:4], link[4]) for link in expected]
+        assert told == expected
+        step = 1 if layered else 0
+        assert all(link.target.depth == link.source.depth + step for link in answer.links)
 
 
 def answer_end(end):

@@ -91,7 +91,7 @@ class ClickHouseInsights:
                 answer = shape_retention(plan, [_read_cohort_row(row) for row in rows])
             case UserFlowPlan():
                 rows = await ask(self._clickhouse, compile_user_flow(plan), limits)
-                answer = shape_user_flow([_read_link(row) for row in rows])
+                answer = shape_user_flow(plan, [_read_link(row) for row in rows])
             case RankingPlan():
                 answer = await self._rank(plan, limits)
             case _:
@@ -188,9 +188,9 @@ def _read_cohort_row(row: Row) -> CohortRow:
 
 
 def _read_link(row: Row) -> FlowLink:
-    from_rest, from_node, to_rest, to_node, sessions = row
+    from_depth, from_rest, from_node, to_depth, to_rest, to_node, sessions = row
     return FlowLink(
-        source=FlowEnd(bool(from_rest), str(from_node)),
-        target=FlowEnd(bool(to_rest), str(to_node)),
+        source=FlowEnd(cast("int", from_depth), bool(from_rest), str(from_node)),
+        target=FlowEnd(cast("int", to_depth), bool(to_rest), str(to_node)),
         sessions=cast("int", sessions),
     )
