@@ -87,14 +87,14 @@ def _comparison(sent: pb.Comparison) -> Comparison:
 
 
 def _parse_span(sent: pb.Span | None) -> Span:
-    match sent and sent.span:
-        case None:
-            return None
-        case Oneof(field="last_hours", value=int() as hours):
+    if sent is None:
+        return None
+    match sent.span:
+        case Oneof(field="last_hours", value=hours):
             return Last(hours=hours)
-        case Oneof(field="last_days", value=int() as days):
+        case Oneof(field="last_days", value=days):
             return Last(days=days)
         case Oneof(field="range", value=window):
             return parse_range(window)
-        case _:
-            raise InvalidInputError("INVALID_COHORT", "an unknown span")
+        case None:
+            raise InvalidInputError("INVALID_COHORT", "a span without bounds")
