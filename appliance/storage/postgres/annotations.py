@@ -16,8 +16,8 @@ from appliance.storage.postgres.pool import Postgres, Transaction
 
 _ADD: Final = """
 INSERT INTO annotations (id, project_id, dashboard_id, text, start_time, end_time, author_id)
-SELECT $1, $2, $3, $4, $5, $6, $7
-WHERE $3::text IS NULL OR EXISTS (SELECT 1 FROM dashboards WHERE id = $3 AND project_id = $2)
+SELECT $1, $2, $3::text, $4, $5::timestamptz, $6::timestamptz, $7
+WHERE $3::text IS NULL OR EXISTS (SELECT 1 FROM dashboards WHERE id = $3::text AND project_id = $2)
 RETURNING id, dashboard_id, text, start_time, end_time, author_id, create_time, update_time
 """
 _SAVE: Final = """
