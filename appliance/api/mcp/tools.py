@@ -82,8 +82,7 @@ class Tools:
     ) -> tuple[str, ToolAnswer]:
         try:
             with self._rates.admitted(asked.key):
-                wire = wire_arguments(offer.request, arguments)
-                inner = await self._inner.ask(offer, json.dumps(wire).encode(), asked)
+                inner = await self._inner.ask(offer, _body(offer, arguments), asked)
         except MalformedError as error:
             return "malformed", ToolAnswer(text=str(error), failed=True)
         except ApplianceError as error:
@@ -94,6 +93,14 @@ class Tools:
         shown = shown_answer(offer.response, msgspec.json.decode(inner.body))
         text = msgspec.json.encode(shown).decode()
         return "ok", ToolAnswer(text=text, structured=shown)
+
+
+def _body(offer: Offer, arguments: Mapping[str, Json]) -> bytes:
+    """The request's JSON; raises MalformedError also for what the codec would never see."""
+    try:
+        return json.dumps(wire_arguments(offer.request, arguments)).encode()
+    except (ValueError, RecursionError) as error:
+        raise MalformedError("an argument is too deep or too long a number") from error
 
 
 def _failed(inner: InnerAnswer) -> tuple[str, ToolAnswer]:

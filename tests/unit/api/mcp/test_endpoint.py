@@ -314,6 +314,26 @@ async def test_arguments_that_do_not_decode(
     assert services.insights.requests == []
 
 
+@pytest.mark.parametrize("timezone", ["9" * 5000, "[" * 150 + "]" * 150, "1e999", "NaN"])
+@pytest.mark.parametrize("place", ["timezone", "spec"])
+async def test_json_at_the_edge(
+    client: httpx.AsyncClient, services: MemoryServices, timezone: str, place: str
+):
+    """Numbers and depths that some parser would let pass: a refusal, never our own failure."""
+    arguments = json.dumps({**GOOD_QUERY, place: "HERE"}).replace('"HERE"', timezone)
+    params = f'{{"name":"query_insights","arguments":{arguments}}}'
+    content = f'{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{params}}}'
+    headers = {**KEY, "content-type": "application/json"}
+    answer = await client.post("/mcp", headers=headers, content=content)
+    if answer.status_code == 200 and "result" in answer.json():
+        assert "on our side" not in answer.text
+        if place == "spec":
+            assert answer.json()["result"]["isError"] is True
+            assert services.insights.requests == []
+    else:
+        assert answer.status_code in {200, 400}
+
+
 @pytest.mark.parametrize(
     "timezone", ["\ud800", "\x00", "a" * 100_000, [[]] * 1000, float("nan"), 10**400]
 )

@@ -3,9 +3,14 @@
 import asyncio
 import json
 from collections.abc import Mapping
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from mcp.shared.exceptions import MCPError
+from mcp_types import CallToolRequestParams
+from starlette.requests import Request
+from structlog.testing import capture_logs
 
 from appliance.api.address import TrustedProxies
 from appliance.api.call import Boundary, Call, current_call
@@ -14,6 +19,7 @@ from appliance.api.frame import Frame
 from appliance.api.gateway import Gateway
 from appliance.api.limits import BodyBudget
 from appliance.api.mcp.inner import SECONDS_MAX, Asked, InnerCalls
+from appliance.api.mcp.protocol import AgentProtocol
 from appliance.api.mcp.rates import CallRates
 from appliance.api.mcp.surface import checked_surface
 from appliance.api.mcp.tools import Tools
@@ -143,3 +149,15 @@ async def test_a_bug_outside_the_rpc(services: MemoryServices):
     assert answer.failed
     assert REQUEST_ID in answer.text
     assert "SELECT" not in answer.text
+
+
+async def test_a_call_without_a_caller(services: MemoryServices):
+    """A fault in our wiring: loud, logged, and nobody is asked anonymously [mcp 8]."""
+    inner = InnerCalls(gateway_of(services), mounted_services(services, 1 << 20))
+    protocol = AgentProtocol(Tools(OFFERS, inner, CallRates(SystemClock())), body_bytes_max=1 << 20)
+    context: Any = SimpleNamespace(request=Request({"type": "http", "headers": []}))
+    asked = CallToolRequestParams(name="query_insights", arguments=GOOD_QUERY)
+    with capture_logs() as lines, pytest.raises(MCPError):
+        await protocol._on_call(context, asked)
+    assert [line["event"] for line in lines] == ["mcp_call_without_caller"]
+    assert services.insights.requests == []
