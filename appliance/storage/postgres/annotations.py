@@ -16,14 +16,16 @@ from appliance.storage.postgres.pool import Postgres, Transaction
 
 _ADD: Final = """
 INSERT INTO annotations (id, project_id, dashboard_id, text, start_time, end_time, author_id)
-SELECT $1, $2, $3::text, $4, $5::timestamptz, $6::timestamptz, $7
-WHERE $3::text IS NULL OR EXISTS (SELECT 1 FROM dashboards WHERE id = $3::text AND project_id = $2)
+SELECT $1::text, $2::text, $3::text, $4::text, $5::timestamptz, $6::timestamptz, $7::text
+WHERE $3::text IS NULL
+   OR EXISTS (SELECT 1 FROM dashboards WHERE id = $3::text AND project_id = $2::text)
 RETURNING id, dashboard_id, text, start_time, end_time, author_id, create_time, update_time
 """
 _SAVE: Final = """
-UPDATE annotations SET dashboard_id = $3, text = $4, start_time = $5, end_time = $6
-WHERE id = $1 AND project_id = $2
-  AND ($3::text IS NULL OR EXISTS (SELECT 1 FROM dashboards WHERE id = $3 AND project_id = $2))
+UPDATE annotations SET dashboard_id = $3::text, text = $4, start_time = $5, end_time = $6
+WHERE id = $1 AND project_id = $2::text
+  AND ($3::text IS NULL
+    OR EXISTS (SELECT 1 FROM dashboards WHERE id = $3::text AND project_id = $2::text))
 RETURNING id, dashboard_id, text, start_time, end_time, author_id, create_time, update_time
 """
 _EXISTS: Final = "SELECT 1 FROM annotations WHERE id = $1 AND project_id = $2"
