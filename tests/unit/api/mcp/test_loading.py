@@ -37,7 +37,7 @@ def test_the_protocol_is_loaded_for_the_first_caller_with_a_key():
         check=True,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=110,
     )
     lines = [line for line in done.stdout.splitlines() if line in {"[]", "True"} or "[" in line[:1]]
     assert lines == ["[]", "True"]

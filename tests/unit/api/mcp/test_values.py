@@ -4,7 +4,7 @@ import json
 from contextlib import suppress
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from appliance.api.mcp.values import Json, MalformedError, shown_answer, wire_arguments
@@ -104,6 +104,7 @@ JSON = st.recursive(
 NAMES = st.sampled_from(["spec", "timeRange", "time_range", "granularity", "timezone", "x"])
 
 
+@settings(deadline=None)
 @given(st.dictionaries(NAMES, JSON, max_size=4))
 def test_any_arguments(arguments: dict[str, Json]):
     """Whatever comes is translated or refused in words, and can be written as JSON."""
