@@ -35,16 +35,17 @@ async def asking_caller(
         token = _token_of_cookie(headers.get("cookie", ""), secure=secure)
         if token is None:
             return Caller()
-        require_own_page(headers)
+        require_own_page(headers, secure=secure)
         sent["authorization"] = f"Bearer {token}"
     return await authenticate(Boundary.SHARED, sent, b"", keys, access)
 
 
-def require_own_page(headers: Mapping[str, str]) -> None:
+def require_own_page(headers: Mapping[str, str], *, secure: bool) -> None:
     """Return when a page of this origin asks; raises ForbiddenError (`CSRF_REFUSED`)."""
     site = headers.get("sec-fetch-site", _SAME_ORIGIN)
-    origin = headers.get("origin")
-    own = origin is None or origin.partition("://")[2] == headers.get("host", "")
+    scheme, _, host = headers.get("origin", "").partition("://")
+    own = host == headers.get("host", "") and (scheme == "https" or not secure)
+    own = own or "origin" not in headers
     if not headers.get(CSRF_HEADER) or site != _SAME_ORIGIN or not own:
         raise ForbiddenError(
             "CSRF_REFUSED",

@@ -7,7 +7,9 @@ import httpx
 import pytest
 
 from appliance.api.app import create_app
+from appliance.api.graphql.credentials import asking_caller, require_own_page
 from appliance.api.graphql.door import BODY_BYTES_MAX
+from appliance.base.errors import ForbiddenError, UnauthenticatedError
 from appliance.config.model import ApiSettings, Settings
 from tests.support.api_services import PRIVATE_KEY, PUBLIC_KEY, MemoryServices
 
@@ -211,6 +213,26 @@ async def test_cookies_count_from_pages_of_ours_only(
     sent = {"cookie": "other=1; pug-access=token", **headers}
     answer = await door.post("/graphql", json=PROVIDERS, headers=sent)
     assert reason(answer, 403) == "CSRF_REFUSED"
+
+
+async def test_behind_https_only_its_pages_and_its_cookie_count() -> None:
+    """A page of the same host without TLS is whoever sits on the line."""
+    headers = {"x-graphql-csrf": "1", "host": "pug.example"}
+    require_own_page({**headers, "origin": "https://pug.example"}, secure=True)
+    with pytest.raises(ForbiddenError):
+        require_own_page({**headers, "origin": "http://pug.example"}, secure=True)
+    services = MemoryServices()
+    caller = await asking_caller(
+        {**headers, "cookie": "pug-access=a"}, services.keys, services.control.access, secure=True
+    )
+    assert (caller.principal, caller.signed_in) == (None, None)
+    with pytest.raises(UnauthenticatedError):
+        await asking_caller(
+            {**headers, "cookie": "__Host-pug-access=a"},
+            services.keys,
+            services.control.access,
+            secure=True,
+        )
 
 
 async def test_a_key_is_no_person(door: httpx.AsyncClient) -> None:
