@@ -81,7 +81,7 @@ class InsightsService:
         """Answer one validated request.
 
         Raises InvalidInputError (`INVALID_INSIGHT_QUERY`, `INVALID_COHORT`), NotFoundError
-        (`COHORT_NOT_FOUND`), UnservedError for what this release does not answer yet,
+        (`COHORT_NOT_FOUND`), UnservedError for a type of insight that only newer clients know,
         UnavailableError, TimedOutError and ExhaustedError of the stores.
         """
         now_ms = self._now_ms()
