@@ -9,6 +9,7 @@ from appliance.domain.insights.spec import (
     Comparison,
     Crowd,
     Did,
+    EventCondition,
     FilterGroup,
     FilterGroups,
     FirstDid,
@@ -37,9 +38,9 @@ def _profile(name):
     return st.fixed_dictionaries(
         {
             "id": st.just(name),
-            "external_id": st.sampled_from(["", "u1", "u2", "ext", "p1"]),
+            "external_id": st.sampled_from(["", "u1", "u1", "u2", "ext", "p1"]),
             "properties": _TRAITS,
-            "deleted": st.sampled_from([False, False, False, True]),
+            "deleted": st.sampled_from([False] * 5 + [True]),
         }
     )
 
@@ -47,33 +48,43 @@ def _profile(name):
 @st.composite
 def worlds(draw, events):
     """Two profiles at most; ids that are aliases, external ids, both, or neither."""
-    profiles = [draw(_profile(name)) for name in ("p1", "p2") if draw(st.booleans())]
-    aliases = st.tuples(st.sampled_from(["u1", "u2", "u3", "p2"]), st.sampled_from(["p1", "p2"]))
+    profiles = [draw(_profile(name)) for name in ("p1", "p2") if draw(st.integers(0, 3))]
+    aliases = st.tuples(
+        st.sampled_from(["u1", "u1", "u2", "p2", "cookieless-1"]), st.sampled_from(["p1", "p2"])
+    )
     return World(
         events=draw(events), profiles=profiles, aliases=draw(st.lists(aliases, max_size=4))
     )
 
 
+_SPANS = st.one_of(st.none(), st.none(), ranges(Granularity.DAY))
+CRITERIA = st.one_of(
+    st.builds(
+        Did,
+        condition=CONDITIONS,
+        comparison=st.sampled_from(list(Comparison)),
+        times=st.sampled_from([0, 1, 1, 2, 3, 4]),
+        span=_SPANS,
+    ),
+    st.builds(
+        Did,
+        condition=st.builds(EventCondition, kind=st.sampled_from(["", "a", "b", "c"])),
+        comparison=st.sampled_from(list(Comparison)),
+        times=st.sampled_from([1, 2, 3, 4, 5]),
+        span=st.none(),
+    ),
+    st.builds(FirstDid, condition=CONDITIONS, span=ranges(Granularity.DAY)),
+    st.builds(Has, filter=filters().filter(lambda one: "$" not in one.property)),
+    st.builds(
+        Listed, ids=st.lists(st.sampled_from([*IDS, "ext", "x'y\t\\n\r"]), max_size=3).map(tuple)
+    ),
+)
+
+
 @st.composite
 def crowds(draw, depth: int = 2) -> Crowd:
     """Resolved crowds, nested, negated, of every kind of criterion."""
-    span = ranges(Granularity.DAY)
-    leaf = st.one_of(
-        st.builds(
-            Did,
-            condition=CONDITIONS,
-            comparison=st.sampled_from(list(Comparison)),
-            times=st.sampled_from([0, 1, 1, 2, 3]),
-            span=st.one_of(st.none(), span),
-        ),
-        st.builds(FirstDid, condition=CONDITIONS, span=span),
-        st.builds(Has, filter=filters().filter(lambda one: "$" not in one.property)),
-        st.builds(
-            Listed,
-            ids=st.lists(st.sampled_from([*IDS, "ext", "x'y\t\\n\r"]), max_size=3).map(tuple),
-        ),
-    )
-    inner = st.one_of(leaf, leaf, crowds(depth - 1)) if depth else leaf
+    inner = st.one_of(CRITERIA, CRITERIA, crowds(depth - 1)) if depth else CRITERIA
     return Crowd(
         criteria=tuple(draw(st.lists(inner, min_size=1, max_size=3))),
         logic=draw(st.sampled_from(list(Logic))),

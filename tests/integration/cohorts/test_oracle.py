@@ -12,6 +12,7 @@ from appliance.domain.insights.plan import plan_insight
 from appliance.domain.insights.route import Source, choose_source
 from appliance.domain.insights.spec import (
     Aggregation,
+    Crowd,
     Dimension,
     Funnel,
     Retention,
@@ -25,7 +26,14 @@ from appliance.domain.insights.spec import (
 )
 from appliance.storage.clickhouse.insights.members import ClickHouseMembers
 from appliance.storage.clickhouse.insights.run import ClickHouseInsights
-from tests.integration.cohorts.generated import GROUPS, MEMBERSHIP, crowds, store_world, worlds
+from tests.integration.cohorts.generated import (
+    CRITERIA,
+    GROUPS,
+    MEMBERSHIP,
+    crowds,
+    store_world,
+    worlds,
+)
 from tests.integration.insights.generated import (
     ANY_QUERY,
     NOW_MS,
@@ -43,7 +51,7 @@ from tests.support.oracle_sessions import session_number, session_trends, user_f
 pytestmark = [pytest.mark.anyio, pytest.mark.integration]
 
 RANDOM = settings(
-    max_examples=25,
+    max_examples=15,
     phases=[Phase.explicit, Phase.reuse, Phase.generate],
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
@@ -134,6 +142,20 @@ def _told(spec, answer):
                 return ("$others" if one.is_rest else one.name, one.is_rest)
 
             return [(end(link.source), end(link.target), link.sessions) for link in answer.links]
+
+
+@RANDOM
+@given(world=worlds(WALKS), asked=st.lists(CRITERIA, min_size=6, max_size=12))
+async def test_each_criterion_has_the_oracle_s_people(event_store, world, asked) -> None:
+    """One by one, so that none hides another's slip."""
+    project = f"criteria-{next(_PROJECTS)}"
+    await event_store.insert(make_rows(project, world.events))
+    await store_world(event_store, project, world)
+    members = ClickHouseMembers(event_store)
+    for criterion in asked:
+        crowd = Crowd(criteria=(criterion,))
+        found = await members.page(project, plan_crowd(crowd), after="", limit=100)
+        assert {one.id for one in found} == world.members(crowd), criterion
 
 
 @RANDOM

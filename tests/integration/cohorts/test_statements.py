@@ -89,3 +89,34 @@ async def test_another_project_s_people_are_nobody(event_store) -> None:
         for crowd in (_crowd("a"), _crowd("u1"), everybody):
             found = await members.page(project, plan_crowd(crowd), after="", limit=10)
             assert {one.id for one in found} == world.members(crowd), (project, crowd)
+
+
+async def test_an_id_that_fits_several_people_belongs_to_one(event_store) -> None:
+    """The profile with the id, before the owner of the alias, before the external id."""
+    session = "00000000-0000-4000-8000-000000000001"
+    names = ("P1", "P2", "shared", "gone", "ext2")
+    world = World(
+        events=[
+            {"kind": name, "distinct_id": name, "session_id": session, "occur_time": _AT}
+            for name in names
+        ],
+        profiles=[
+            {"id": "P1", "external_id": "P2", "properties": {}, "deleted": False},
+            {"id": "P2", "external_id": "shared", "properties": {}, "deleted": False},
+            {"id": "P3", "external_id": "ext2", "properties": {}, "deleted": True},
+        ],
+        aliases=[("shared", "P2"), ("shared", "P1"), ("P2", "P1"), ("gone", "P3")],
+    )
+    await event_store.insert(make_rows("several", world.events))
+    await store_world(event_store, "several", world)
+    whose = {"P1": "P1", "P2": "P2", "shared": "P1", "gone": "gone", "ext2": "ext2"}
+    members = ClickHouseMembers(event_store)
+    for name, person in whose.items():
+        assert world.person(name) == person
+        did = Did(condition=EventCondition(kind=name), comparison=Comparison.AT_LEAST, times=1)
+        for criterion in (did, Listed(ids=(name,))):
+            crowd = plan_crowd(Crowd(criteria=(criterion,)))
+            found = await members.page("several", crowd, after="", limit=10)
+            assert [one.id for one in found] == [person], (name, criterion)
+    everybody = plan_crowd(Crowd(criteria=()))
+    assert await members.count("several", everybody) == 4
