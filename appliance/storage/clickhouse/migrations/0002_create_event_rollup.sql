@@ -3,6 +3,8 @@
 -- event are summed inside the view before they are written.
 -- `uniq` and not a HyperLogLog: exact up to 65,536 ids, its merged result depends only on the set of
 -- ids, so it equals `uniq` over the raw events, and small sets take the least disk.
+-- A question needs few rows with large states, and reads whole granules: 256 rows instead of 8,192
+-- take a fifth of the processor time (229 to 45 ms for the visitors of 30 days of a large project).
 -- The `_repair` view fills the same table from the repair door of 0001 when a block reached
 -- `events` but not this table (decision 0002).
 CREATE TABLE IF NOT EXISTS dashboard_event_rollup_daily
@@ -20,6 +22,7 @@ CREATE TABLE IF NOT EXISTS dashboard_event_rollup_daily
 ENGINE = AggregatingMergeTree
 ORDER BY (project_id, kind, dimension, day, value, cookieless)
 SETTINGS
+    index_granularity = 256,
     non_replicated_deduplication_window = 10000,
     fsync_after_insert = 1,
     fsync_part_directory = 1;
