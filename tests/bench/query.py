@@ -22,6 +22,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
+import psutil
 from msgspec.structs import replace
 
 from appliance.base.errors import TimedOutError
@@ -60,13 +61,17 @@ _CACHES = ("MARK CACHE", "UNCOMPRESSED CACHE", "QUERY CONDITION CACHE", "PRIMARY
 
 
 class Cell(msgspec.Struct, frozen=True, kw_only=True):
-    """One question from one source, in milliseconds; `kept_ms` is 0 where nothing is kept."""
+    """One question from one source, in milliseconds; `kept_ms` is 0 where nothing is kept.
+
+    `cpu_ms` is processor time of the engine, which other work on the machine does not change.
+    """
 
     name: str
     source: str
     cold_ms: float
     warm_ms: float
     worst_ms: float
+    cpu_ms: float = 0.0
     kept_ms: float = 0.0
 
 
@@ -98,6 +103,7 @@ class Bench:
     def __init__(self, clickhouse: ClickHouse, folder: Path, rounds: int) -> None:
         self._clickhouse = clickhouse
         self._folder = folder
+        self._engine = psutil.Process(engine_pid(folder))
         self._rounds = rounds
         self._store = ClickHouseInsights(clickhouse)
         clock = FixedClock(NOW)
@@ -138,6 +144,7 @@ class Bench:
 
     async def _cell(self, name: str, source: str, ask: Callable[[], Awaitable[object]]) -> Cell:
         await self._forget()
+        before = self._engine.cpu_times()
         cold = await timed(ask)
         # what ran into the limit of time once would do so every time
         rounds = 0 if cold >= ENDED_MS else self._rounds
@@ -148,6 +155,7 @@ class Bench:
             cold_ms=round(cold, 1),
             warm_ms=round(statistics.median(warm), 1),
             worst_ms=round(max(warm), 1),
+            cpu_ms=round(spent_ms(before, self._engine.cpu_times()) / (rounds + 1), 1),
         )
         print(line_of(cell), file=sys.stderr, flush=True)
         return cell
@@ -197,6 +205,18 @@ async def timed(ask: Callable[[], Awaitable[object]]) -> float:
     return (time.perf_counter() - started) * 1000
 
 
+def engine_pid(folder: Path) -> int:
+    """The process of the event store below `folder`."""
+    told = json.loads((folder / "run" / "processes.json").read_text())
+    (process,) = (each for each in told["processes"] if each["name"] == "clickhouse")
+    return int(process["pid"])
+
+
+def spent_ms(before, after) -> float:
+    """Processor time between two looks."""
+    return (after.user + after.system - before.user - before.system) * 1000
+
+
 def forget_pages(folder: Path) -> None:
     """Ask the kernel to let go of what it remembers of the files."""
     for parent, _, names in os.walk(folder):  # passes over what is merged away meanwhile
@@ -215,6 +235,7 @@ def line_of(cell: Cell) -> str:
     """One line of the table."""
     taken = (cell.cold_ms, cell.warm_ms, cell.worst_ms)
     figures = "".join(f"{'ended' if each >= ENDED_MS else each:>9}" for each in taken)
+    figures += f"{cell.cpu_ms:>9}"
     kept = f"{cell.kept_ms:>7}" if cell.kept_ms else ""
     return f"{cell.name:36}{cell.source:16}{figures}{kept}"
 
@@ -239,7 +260,7 @@ def show(report: Report) -> None:
         f"{report.disk_bytes / 1e9:.1f} GB, filled in {report.filled_seconds:g} s; "
         f"load before the questions {report.load:g}"
     )
-    print(f"{'milliseconds':52}{'cold':>9}{'warm':>9}{'worst':>9}{'kept':>7}")
+    print(f"{'milliseconds':52}{'cold':>9}{'warm':>9}{'worst':>9}{'cpu':>9}{'kept':>7}")
     for cell in report.cells:
         print(line_of(cell))
     print()
