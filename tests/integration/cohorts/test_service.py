@@ -244,6 +244,20 @@ async def test_a_cohort_within_another_is_not_removed(shop: BoardDesk) -> None:
     assert "“Outer”" in refusal.message
 
 
+async def test_a_cohort_that_an_alert_is_about_is_not_removed(shop: BoardDesk) -> None:
+    inner = await create(shop, "Watched", {"rules": BUYERS})
+    question = {"events": [{"event": filtered_event(inner.id)}]}
+    await shop.control.database.execute(
+        "INSERT INTO alerts (id, project_id, display_name, question, granularity, periods,"
+        " comparison, unit, amount, frequency, next_time)"
+        " VALUES ($1, $2, 'Too few', $3::text::jsonb, 'day', 1, 'below', 'value', 1, 'day', now())",
+        *(f"alert{next(_NUMBERS)}", shop.project, json.dumps(question)),
+    )
+    refusal = await refused(shop, "Delete", pb.DeleteRequest(id=inner.id))
+    assert refusal.reason == "COHORT_IN_USE"
+    assert "the alert “Too few”" in refusal.message
+
+
 async def test_circles_depth_and_rules_that_cannot_be(shop: BoardDesk) -> None:
     """Refused when saved, also when the damage would be to another cohort."""
 
