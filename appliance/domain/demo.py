@@ -7,7 +7,9 @@ sending it twice counts it once. Nothing here happened; no person, place or shop
 import random  # noqa: TID251 a story is random but repeatable; nothing secret comes from it
 from collections.abc import Iterator
 from datetime import datetime, timedelta
+from functools import lru_cache
 from hashlib import blake2b
+from itertools import accumulate
 from typing import Final
 from uuid import UUID
 
@@ -18,8 +20,11 @@ from appliance.domain.ingest.event import Event, PropertyValue
 SHOP: Final = "https://shop.example"
 CURRENCY: Final = "EUR"
 _VISITORS_PER_SESSION: Final = 0.4
+_FAVOURITES: Final = 1.6
+"""Above 1: some visitors come more often than others."""
 _IDENTIFIED_SHARE: Final = 0.35
 _STEP_SECONDS: Final = (6, 75)
+_VISITORS_KEPT: Final = 50_000
 
 
 class Story(msgspec.Struct, frozen=True, kw_only=True):
@@ -100,24 +105,50 @@ WEEKDAYS: Final = (9, 8, 8, 9, 10, 14, 12)
 # How deep visits go: of 100, so many leave before each of the steps named below.
 DEPTHS: Final = (35, 35, 15, 6, 9)
 LOOK, CHOOSE, CHECK_OUT, BUY = range(1, 5)
+_HOUR_NUMBERS: Final = range(24)
+_HOUR_SHARES: Final = tuple(accumulate(HOURS))
+_DEPTH_NUMBERS: Final = range(len(DEPTHS))
+_DEPTH_SHARES: Final = tuple(accumulate(DEPTHS))
+_REFERRING: Final = tuple(address for address, _ in REFERRERS)
+_REFERRER_SHARES: Final = tuple(accumulate(weight for _, weight in REFERRERS))
 
 
 def tell(story: Story) -> Iterator[Event]:
     """The events of the story, session by session; none lies after its end."""
     dice = random.Random(story.seed)  # noqa: S311 a story, not a secret
-    visitors = max(1, int(story.sessions * _VISITORS_PER_SESSION))
+    visitors = count_visitors(story)
+    end_ms = _milliseconds(story.end)
+    days = [story.end - timedelta(days=back) for back in range(story.days)]
+    shares = list(accumulate(WEEKDAYS[day.weekday()] for day in days))
     for number in range(story.sessions):
-        start = _start(story, dice)
-        visitor = int(visitors * dice.random() ** 1.6)
+        (day,) = dice.choices(days, cum_weights=shares)
+        start = _start(story, dice, day)
+        visitor = int(visitors * dice.random() ** _FAVOURITES)
         for event in _session(story, dice, number, visitor, start):
-            if event.occur_time_ms is not None and event.occur_time_ms <= _milliseconds(story.end):
+            if event.occur_time_ms is not None and event.occur_time_ms <= end_ms:
                 yield event
 
 
-def _start(story: Story, dice: random.Random) -> datetime:
-    days = [story.end - timedelta(days=back) for back in range(story.days)]
-    day = dice.choices(days, weights=[WEEKDAYS[day.weekday()] for day in days])[0]
-    (hour,) = dice.choices(range(24), weights=HOURS)
+def visit(story: Story, number: int, start: datetime) -> tuple[Event, ...]:
+    """One session of somebody who may have been here before; `number` names it in its story."""
+    dice = random.Random(f"{story.seed}/visit/{number}")  # noqa: S311 a story, not a secret
+    visitor = int(count_visitors(story) * dice.random() ** _FAVOURITES)
+    return tuple(_session(story, dice, number, visitor, start))
+
+
+def count_visitors(story: Story) -> int:
+    """How many people a story has."""
+    return max(1, int(story.sessions * _VISITORS_PER_SESSION))
+
+
+def busyness(moment: datetime) -> float:
+    """The share of the busiest hour's traffic that belongs to a moment; above 0, at most 1."""
+    hour = HOURS[moment.hour] / max(HOURS)
+    return hour * WEEKDAYS[moment.weekday()] / max(WEEKDAYS)
+
+
+def _start(story: Story, dice: random.Random, day: datetime) -> datetime:
+    (hour,) = dice.choices(_HOUR_NUMBERS, cum_weights=_HOUR_SHARES)
     moment = day.replace(hour=hour, minute=0, second=0, microsecond=0)
     moment += timedelta(seconds=dice.randrange(3600))
     # What would lie after the end is spread over the days before, so that none stands out.
@@ -128,16 +159,11 @@ def _start(story: Story, dice: random.Random) -> datetime:
 def _session(
     story: Story, dice: random.Random, number: int, visitor: int, start: datetime
 ) -> Iterator[Event]:
-    owner = random.Random(f"{story.seed}/{visitor}")  # noqa: S311 a story, not a secret
-    place, device = owner.choice(PLACES), owner.choice(DEVICES)
-    identified = owner.random() < _IDENTIFIED_SHARE
-    distinct_id = f"customer-{visitor:05d}" if identified else f"anon-{_uuid(story, 'v', visitor)}"
-    session_id = str(_uuid(story, "s", number))
-    (referrer,) = dice.choices(
-        [address for address, _ in REFERRERS], weights=[weight for _, weight in REFERRERS]
-    )
+    distinct_id, place, device = _visitor(story, visitor)
+    session_id = _uuid(story, "s", number)
+    (referrer,) = dice.choices(_REFERRING, cum_weights=_REFERRER_SHARES)
     query = dice.choice(CAMPAIGNS)
-    moment = start
+    moment_ms = _milliseconds(start)
     for step, (kind, path, custom) in enumerate(_journey(dice)):
         automatic: dict[str, PropertyValue] = {
             "$url": f"{SHOP}{path}" + (f"?{query}" if query and step == 0 else ""),
@@ -155,15 +181,25 @@ def _session(
             "$sdkVersion": "demo",
         }
         yield Event(
-            event_id=str(_uuid(story, "e", number, step)),
+            event_id=_uuid(story, "e", number, step),
             kind=kind,
-            occur_time_ms=_milliseconds(moment),
+            occur_time_ms=moment_ms,
             distinct_id=distinct_id,
             session_id=session_id,
             auto_properties=automatic,
             custom_properties=custom,
         )
-        moment += timedelta(seconds=dice.randint(*_STEP_SECONDS))
+        moment_ms += 1000 * dice.randint(*_STEP_SECONDS)
+
+
+@lru_cache(maxsize=_VISITORS_KEPT)
+def _visitor(story: Story, number: int) -> tuple[str, Place, Device]:
+    """Who somebody is: always the same in one story."""
+    owner = random.Random(f"{story.seed}/{number}")  # noqa: S311 a story, not a secret
+    place, device = owner.choice(PLACES), owner.choice(DEVICES)
+    if owner.random() < _IDENTIFIED_SHARE:
+        return f"customer-{number:05d}", place, device
+    return f"anon-{_uuid(story, 'v', number)}", place, device
 
 
 Step = tuple[str, str, dict[str, PropertyValue]]
@@ -181,7 +217,7 @@ def _journey(dice: random.Random) -> Iterator[Step]:
         "currency": CURRENCY,
     }
     address = f"/plants/{product.category}/{product.slug}"
-    (depth,) = dice.choices(range(len(DEPTHS)), weights=DEPTHS)
+    (depth,) = dice.choices(_DEPTH_NUMBERS, cum_weights=_DEPTH_SHARES)
     if depth < LOOK:
         return
     yield "page_view", address, {}
@@ -201,9 +237,14 @@ def _journey(dice: random.Random) -> Iterator[Step]:
     yield "purchase", "/checkout/done", {**paid, "productId": product.slug, "quantity": quantity}
 
 
-def _uuid(story: Story, *parts: object) -> UUID:
-    text = "/".join(map(str, (story.seed, story.days, story.sessions, story.end, *parts)))
-    return UUID(bytes=blake2b(text.encode(), digest_size=16).digest(), version=4)
+def _uuid(story: Story, *parts: object) -> str:
+    text = f"{_prefix(story)}/{'/'.join(map(str, parts))}"
+    return str(UUID(bytes=blake2b(text.encode(), digest_size=16).digest(), version=4))
+
+
+@lru_cache(maxsize=1)
+def _prefix(story: Story) -> str:
+    return "/".join(map(str, (story.seed, story.days, story.sessions, story.end)))
 
 
 def _milliseconds(moment: datetime) -> int:

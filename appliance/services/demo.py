@@ -19,10 +19,11 @@ from appliance.config.secrets import Secret
 from appliance.domain.demo import Story, tell
 from appliance.domain.ingest.event import Event, PropertyValue
 
-BATCH_EVENTS: Final = 100
-REQUESTS_MAX: Final = 2
-ATTEMPTS_MAX: Final = 5
+BATCH_EVENTS: Final = 500
+REQUESTS_MAX: Final = 3
+ATTEMPTS_MAX: Final = 12
 RETRY_SECONDS: Final = 0.5
+"""The first pause; each is longer by as much, so a busy or restarting API has half a minute."""
 REQUEST_SECONDS_MAX: Final = 30
 _HTTP_OK: Final = 200
 BATCH_CREATE: Final = "/sdk.events.v1.EventsService/BatchCreate"

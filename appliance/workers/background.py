@@ -22,6 +22,7 @@ from appliance.workers.profiles import profile_duties
 from appliance.workers.scheduler_duty import Hands, scheduler_duty
 
 PROCESS_NAME: Final = "pug-background"
+DEMO: Final = "demo"
 
 
 async def run_background(
@@ -35,6 +36,10 @@ async def run_background(
         resolve_endpoints(settings).clickhouse, answer_seconds_max=2 * STATEMENT_SECONDS_MAX
     )
     duties = make_duties(services, settings, clock, hands, patient)
+    if settings.demo.enabled or DEMO in only:
+        from appliance.workers.demo import demo_duty  # noqa: PLC0415 for the few that have a demo
+
+        duties += (demo_duty(services, settings, clock),)
     chosen = tuple(duty for duty in duties if not only or duty.name in only)
     try:
         if any(duty.state.stream for duty in chosen):
