@@ -66,6 +66,13 @@ def compliance(sources: Sources) -> None:
     _run(sources, component="compliance", only="compliance")
 
 
+@worker.command()
+@sources_options
+def demo(sources: Sources) -> None:
+    """Fill the demo's project and keep it alive; idle unless demo.enabled."""
+    _run(sources, component="demo", only="demo")
+
+
 def _run(sources: Sources, *, component: str, only: str = "") -> None:
     from appliance.cli.scheduler_hands import let_writer_rest, look_around  # noqa: PLC0415 after the log is set up
     from appliance.workers.background import run_background  # noqa: PLC0415 after the log is set up
