@@ -73,6 +73,13 @@ def demo(sources: Sources) -> None:
     _run(sources, component="demo", only="demo")
 
 
+@worker.command()
+@sources_options
+def alerts(sources: Sources) -> None:
+    """Send what alerts have to tell, by mail and to webhooks."""
+    _run(sources, component="alerts", only="alerts")
+
+
 def _run(sources: Sources, *, component: str, only: str = "") -> None:
     from appliance.cli.scheduler_hands import let_writer_rest, look_around  # noqa: PLC0415 after the log is set up
     from appliance.workers.background import run_background  # noqa: PLC0415 after the log is set up

@@ -6,7 +6,7 @@ taken to be sent rests until `next_time`, and comes again if nobody says what be
 """
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final, cast
 
@@ -17,6 +17,9 @@ from appliance.domain.alerts.messages import Numbers
 from appliance.storage.postgres.alerts import PROBLEM_CHARACTERS_MAX, AlertRow, condition_of
 from appliance.storage.postgres.driver import Record
 from appliance.storage.postgres.pool import Postgres, Transaction
+
+_CLOCK_ERROR: Final = timedelta(days=1)
+"""No message rests longer: a time further ahead was written while the clock was wrong."""
 
 
 class DeliveryState(StrEnum):
@@ -117,7 +120,7 @@ _TAKE: Final = """
 UPDATE alert_deliveries SET attempts = attempts + 1, next_time = $2
 WHERE id IN (
     SELECT d.id FROM alert_deliveries AS d
-    WHERE d.state = 'pending' AND d.next_time <= $1 AND EXISTS (
+    WHERE d.state = 'pending' AND (d.next_time <= $1 OR d.next_time > $4) AND EXISTS (
         SELECT 1 FROM alert_firings AS f
         JOIN alerts AS a ON a.id = f.alert_id
         JOIN projects AS p ON p.id = a.project_id AND p.delete_time IS NULL
@@ -250,7 +253,7 @@ async def take_due_deliveries(
     The attempt is counted before it is made (decision 0016).
     """
     async with database.transaction() as transaction:
-        taken = await transaction.rows(_TAKE, now, until, limit)
+        taken = await transaction.rows(_TAKE, now, until, limit, now + _CLOCK_ERROR)
         if not taken:
             return ()
         rows = await transaction.rows(_DUE, [str(row["id"]) for row in taken])

@@ -137,7 +137,11 @@ UPDATE alerts SET next_time = $3, failures = LEAST(failures + 1, 1000000), probl
 WHERE id = $1 AND revision = $2
 """
 _MEMBERS: Final = """
-SELECT alert_id, customer_id FROM alert_members WHERE alert_id = ANY($1) ORDER BY customer_id
+SELECT t.alert_id, t.customer_id FROM alert_members AS t
+JOIN alerts AS a ON a.id = t.alert_id
+JOIN projects AS p ON p.id = a.project_id
+JOIN org_members AS m ON m.org_id = p.org_id AND m.customer_id = t.customer_id
+WHERE t.alert_id = ANY($1) ORDER BY t.customer_id
 """
 _FORGET_MEMBERS: Final = "DELETE FROM alert_members WHERE alert_id = $1"
 _ADD_MEMBERS: Final = """
@@ -269,7 +273,7 @@ async def note_failed(
 async def list_members(
     store: Postgres | Transaction, alert_ids: Sequence[str]
 ) -> dict[str, tuple[str, ...]]:
-    """The customers that each alert tells."""
+    """The customers that each alert tells; who left the organisation is none of them."""
     found: dict[str, list[str]] = {one: [] for one in alert_ids}
     for row in await store.rows(_MEMBERS, list(alert_ids)):
         found[str(row["alert_id"])].append(str(row["customer_id"]))

@@ -3,6 +3,7 @@
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from appliance.base.errors import UnavailableError
@@ -11,6 +12,8 @@ from appliance.domain.access.roles import Role
 from appliance.gen.appliance.alerts.v1 import alerts_pb as pb
 from appliance.gen.common.v1.filters_pb import EventFilter
 from appliance.gen.shared.insights.v1 import insights_pb
+from appliance.services.alerts.measuring import AskedProject
+from appliance.services.jobs.alerts import evaluate_alerts
 from appliance.services.jobs.purge import purge_expired
 from appliance.storage.streams.publish import EVENTS_STREAM, EVENTS_SUBJECT
 from tests.support.alert_stage import (
@@ -175,6 +178,34 @@ async def test_a_failing_evaluation_is_recorded_and_told_nobody(engines: Setting
         assert told_now.next_time.to_datetime() == at("2026-05-11T07:02")
         assert await stage.firings() == []
         assert await stage.deliver() == 0
+
+
+class Away:
+    """An event store that does not answer."""
+
+    async def query(
+        self, _project: AskedProject, _request: insights_pb.QueryRequest
+    ) -> insights_pb.QueryResponse:
+        raise UnavailableError("UNAVAILABLE", "the event store does not answer")
+
+
+async def test_a_store_that_is_away_ends_the_run(engines: Settings) -> None:
+    """The run fails after one alert, which notes it; nobody waits for each of a hundred."""
+    async with alert_stage(engines, alert_settings(engines)) as stage:
+        for _ in range(3):
+            await stage.make()
+        desk = msgspec.structs.replace(stage.desk, insights=Away())
+        assert await desk.lead.take()
+        with pytest.raises(UnavailableError):
+            await evaluate_alerts(desk)
+        told = (await stage.call("List", pb.ListRequest())).alerts
+        assert [one.problem.reason if one.problem else "" for one in told] == [
+            *("UNAVAILABLE", "", "")
+        ]
+        assert await stage.evaluate() == "evaluated 2 alerts"
+        stage.clock.advance(60)
+        assert await stage.desk.lead.take()
+        assert await stage.evaluate() == "evaluated 1 alerts"
 
 
 async def test_a_change_begins_anew(engines: Settings) -> None:
