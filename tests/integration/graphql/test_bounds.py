@@ -33,13 +33,10 @@ READINGS = (
 )
 EVIL = (
     "' OR 1=1 --",
-    "'; DROP TABLE projects; --",
-    '" UNION SELECT * FROM events --',
-    "{project:String}",
+    '"; DROP TABLE events; {project:String}',
     "%(project)s $1 ? \\' \\",
     "nul\0nul",
-    "\u202e\ud7ff\U0001f436",
-    "x" * 5000,
+    "\u202e\ud7ff\U0001f436" + "x" * 5000,
 )
 FILTER = "{property: $x, operator: EQUALS, value: $x}"
 FILTERS = f'[{FILTER}, {{property: "plan", operator: IN, values: [$x], source: PROFILE}}]'
