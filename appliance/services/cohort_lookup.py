@@ -3,7 +3,7 @@
 Invariant: only the project's own cohorts are found, and a question that names none asks no store.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 
 from appliance.base.errors import InvalidInputError
 from appliance.domain.cohorts.asked import (
@@ -14,6 +14,7 @@ from appliance.domain.cohorts.asked import (
     change_spec,
 )
 from appliance.domain.cohorts.cohort import (
+    ASKED_IDS_MAX,
     CRITERIA_MAX,
     DEPTH_MAX,
     CohortContent,
@@ -24,7 +25,7 @@ from appliance.domain.cohorts.cohort import (
 from appliance.domain.cohorts.resolve import Moment
 from appliance.domain.cohorts.wire import decode_rules, parse_rules
 from appliance.domain.insights.spec import EventQuery, FilterGroups, InsightSpec
-from appliance.storage.postgres.cohorts import load_contents
+from appliance.storage.postgres.cohorts import count_listed, load_contents
 from appliance.storage.postgres.pool import Postgres
 
 
@@ -70,13 +71,24 @@ class CohortLookup:
         for _ in range(DEPTH_MAX):
             if len(known) + len(wanted) > CRITERIA_MAX:
                 raise InvalidInputError("INVALID_COHORT", "a question names too many cohorts")
-            found = await load_contents(self._database, project_id, sorted(wanted))
+            found = await self._load(project_id, sorted(wanted))
             fresh = {name: _content(stored) for name, stored in found.items()}
             known |= fresh
             wanted = {name for one in fresh.values() for name in named_cohorts(one)} - set(known)
             if not wanted:
                 break
         return known
+
+    async def _load(
+        self, project_id: str, names: Sequence[str]
+    ) -> Mapping[str, str | tuple[str, ...]]:
+        """What is stored; lists that no question may take along are not even read."""
+        ids = await count_listed(self._database, project_id, names, limit=ASKED_IDS_MAX + 1)
+        if ids > ASKED_IDS_MAX:
+            raise InvalidInputError(
+                "INVALID_COHORT", f"a question takes along at most {ASKED_IDS_MAX} listed ids"
+            )
+        return await load_contents(self._database, project_id, names)
 
 
 def _content(stored: str | tuple[str, ...]) -> CohortContent:

@@ -13,7 +13,7 @@ from appliance.domain.insights.spec import Criterion, Crowd, Within
 DEPTH_MAX: Final = 3
 """Cohorts within cohorts, the outermost counted."""
 
-CRITERIA_MAX: Final = 100
+CRITERIA_MAX: Final = 50
 """Criteria that one question may ask, those of cohorts within cohorts too, counted where they are.
 
 Each is a question of its own about all of the project's events of its span.

@@ -54,6 +54,11 @@ SELECT c.id, c.rules::text AS rules,
 FROM cohorts AS c
 WHERE c.project_id = $1 AND c.id = ANY($2::text[])
 """
+_COUNT_IDS: Final = """
+SELECT count(*) AS n FROM (
+    SELECT 1 FROM cohort_ids WHERE project_id = $1 AND cohort_id = ANY($2::text[]) LIMIT $3
+) AS listed
+"""
 _RULES: Final = """
 SELECT id, rules::text AS rules FROM cohorts WHERE project_id = $1 ORDER BY id
 """
@@ -105,6 +110,15 @@ async def find_cohort(
     """A cohort of a project."""
     row = await store.row(_FIND, project_id, cohort_id)
     return None if row is None else _row(row)
+
+
+async def count_listed(
+    database: Postgres, project_id: str, cohort_ids: Sequence[str], *, limit: int
+) -> int:
+    """How many ids the lists among these cohorts have together; not counted beyond the limit."""
+    row = await database.row(_COUNT_IDS, project_id, list(cohort_ids), limit)
+    assert row is not None
+    return cast("int", row["n"])
 
 
 async def load_contents(

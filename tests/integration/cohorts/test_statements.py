@@ -2,23 +2,34 @@
 
 import pytest
 
+from appliance.domain.cohorts.cohort import CRITERIA_MAX
+from appliance.domain.insights.dimensions import COHORT
 from appliance.domain.insights.filters import plan_crowd
+from appliance.domain.insights.plan import plan_insight
+from appliance.domain.insights.shape import SegmentationAnswer
 from appliance.domain.insights.spec import (
     Comparison,
     Crowd,
     Did,
     EventCondition,
+    FilterGroup,
+    FilterGroups,
     FirstDid,
+    Granularity,
     Has,
+    InsightSpec,
     Listed,
     Logic,
     Operator,
     PropertyFilter,
+    SessionMetric,
+    SessionNumber,
     TimeRange,
 )
 from appliance.storage.clickhouse.insights.cohorts import compile_people_page
 from appliance.storage.clickhouse.insights.conditions import PeopledReading, compile_condition
 from appliance.storage.clickhouse.insights.members import ClickHouseMembers
+from appliance.storage.clickhouse.insights.run import ClickHouseInsights
 from tests.integration.cohorts.generated import store_world
 from tests.integration.insights.test_statements import HOSTILE
 from tests.support.event_rows import make_rows
@@ -91,6 +102,42 @@ async def test_another_project_s_people_are_nobody(event_store) -> None:
             assert {one.id for one in found} == world.members(crowd), (project, crowd)
 
 
+async def test_the_largest_question_is_answered(event_store) -> None:
+    """As many criteria as one may have, in a type that asks its filters twice."""
+    session = "00000000-0000-4000-8000-000000000001"
+    event = {"kind": "a", "distinct_id": "u1", "session_id": session, "occur_time": _AT}
+    await event_store.insert(make_rows("largest", [event]))
+    criteria = tuple(
+        Did(
+            condition=EventCondition(kind=f"never-{number}"),
+            comparison=Comparison.AT_MOST,
+            times=number,
+            span=_EVER,
+        )
+        for number in range(CRITERIA_MAX)
+    )
+    filters = FilterGroups(
+        groups=(
+            FilterGroup(
+                filters=(
+                    PropertyFilter(
+                        property=COHORT, operator=Operator.EQUALS, crowd=Crowd(criteria=criteria)
+                    ),
+                )
+            ),
+        )
+    )
+    spec = InsightSpec(
+        question=SessionNumber(metric=SessionMetric.SESSIONS),
+        range=_EVER,
+        granularity=Granularity.DAY,
+        filters=filters,
+    )
+    plan = plan_insight(spec, project_id="largest", now_ms=_EVER.end_ms)
+    answer = await ClickHouseInsights(event_store).answer(plan)
+    assert answer == SegmentationAnswer(total=1)
+
+
 async def test_an_id_that_fits_several_people_belongs_to_one(event_store) -> None:
     """The profile with the id, before the owner of the alias, before the external id."""
     session = "00000000-0000-4000-8000-000000000001"
@@ -120,3 +167,27 @@ async def test_an_id_that_fits_several_people_belongs_to_one(event_store) -> Non
             assert [one.id for one in found] == [person], (name, criterion)
     everybody = plan_crowd(Crowd(criteria=()))
     assert await members.count("several", everybody) == 4
+
+
+async def test_the_first_time_is_the_first_of_all_ids(event_store) -> None:
+    """Who did it long ago under another id is not new."""
+    session = "00000000-0000-4000-8000-000000000001"
+    times = {"old": "2025-01-01T00:00:00.000Z", "new": _AT, "stranger": _AT}
+    world = World(
+        events=[
+            {"kind": "a", "distinct_id": name, "session_id": session, "occur_time": at}
+            for name, at in times.items()
+        ],
+        profiles=[{"id": "P", "external_id": "", "properties": {}, "deleted": False}],
+        aliases=[("old", "P"), ("new", "P")],
+    )
+    await event_store.insert(make_rows("first", world.events))
+    await store_world(event_store, "first", world)
+    members = ClickHouseMembers(event_store)
+    spring = TimeRange(start_ms=1_743_465_600_000, end_ms=1_748_736_000_000)
+    winter = TimeRange(start_ms=1_735_689_600_000, end_ms=1_735_689_600_001)
+    for span, expected in ((spring, ["stranger"]), (winter, ["P"])):
+        first = FirstDid(condition=EventCondition(kind="a"), span=span)
+        crowd = plan_crowd(Crowd(criteria=(first,)))
+        found = await members.page("first", crowd, after="", limit=10)
+        assert [one.id for one in found] == expected
