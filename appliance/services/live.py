@@ -28,6 +28,8 @@ from appliance.storage.streams.publish import EVENTS_STREAM, PROJECT_HEADER
 from appliance.storage.streams.tail import StreamTail
 
 WATCHERS_MAX: Final = 200
+REQUESTS_SHARE: Final = 2
+"""Streams take at most one of so many places that the server has for requests."""
 PROJECT_WATCHERS_MAX: Final = 100
 PROJECT_EVENTS_PER_SECOND_MAX: Final = 100
 """More than anybody reads; each costs 60 µs once, and a write for each watcher."""
@@ -72,7 +74,15 @@ class _Listening:
 class LiveService:
     """Hands out watchers; `counts` holds its counters by metric and label."""
 
-    def __init__(self, streams: Streams, reader: LiveReader, clock: Clock) -> None:
+    def __init__(
+        self,
+        streams: Streams,
+        reader: LiveReader,
+        clock: Clock,
+        *,
+        watchers_max: int = WATCHERS_MAX,
+    ) -> None:
+        self._watchers_max = min(watchers_max, WATCHERS_MAX)
         self._streams = streams
         self._reader = reader
         self._clock = clock
@@ -125,7 +135,7 @@ class LiveService:
             raise UnavailableError("UNAVAILABLE", "this server is about to stop")
         room = self._rooms.get(project_id)
         here = len(room.everybody()) if room is not None else 0
-        if self._watching >= WATCHERS_MAX or here >= PROJECT_WATCHERS_MAX:
+        if self._watching >= self._watchers_max or here >= PROJECT_WATCHERS_MAX:
             raise ExhaustedError(
                 "LIVE_WATCHERS_MAX",
                 "too many people watch at the moment",

@@ -39,7 +39,7 @@ from appliance.services.jobs.requests import JobsService
 from appliance.services.kept_answers import KeptAnswers
 from appliance.services.keys import KeyRing
 from appliance.services.limits import LimitsService
-from appliance.services.live import LiveService
+from appliance.services.live import REQUESTS_SHARE, LiveService
 from appliance.services.people import PeopleService
 from appliance.services.places import Places
 from appliance.services.query_desk import QueryDesk
@@ -127,7 +127,12 @@ class Services:
             ActivityReader(self._clickhouse), people, chosen, slots=slots
         )
         self.discovery = DiscoveryService(DiscoveryReader(self._clickhouse), chosen, slots=slots)
-        self.live = LiveService(self._streams, LiveReader(self._clickhouse), chosen)
+        self.live = LiveService(
+            self._streams,
+            LiveReader(self._clickhouse),
+            chosen,
+            watchers_max=(settings or Settings()).api.requests_max // REQUESTS_SHARE,
+        )
         self.stores = stores = Stores(
             postgres=self._postgres,
             clickhouse=self._clickhouse,
