@@ -5,6 +5,7 @@ test says when, and time stands still until it is moved.
 """
 
 import base64
+import uuid
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
@@ -17,6 +18,7 @@ from protobuf import Message
 
 from appliance.base.ids import IdMaker
 from appliance.config.alerts import AlertSettings
+from appliance.config.endpoints import ClickHouseEndpoint, resolve_endpoints
 from appliance.config.model import Settings
 from appliance.config.people import EmailSettings
 from appliance.config.secrets import Secret
@@ -34,12 +36,15 @@ from appliance.services.jobs.desk import Desk, NoMailer, Reminder
 from appliance.services.jobs.leadership import Leadership
 from appliance.services.wiring import Services
 from appliance.storage.clickhouse.inserts import INSERT_SETTINGS
+from appliance.storage.migrate import migrate_clickhouse
 from appliance.workers.alerts import make_courier
 from tests.support.clocks import FixedClock
 from tests.support.control import ControlStack, Person, Refusal, control_stack
 from tests.support.pipeline import encode, make_events
 
 SERVICE = "appliance.alerts.v1.AlertsService"
+_EVENTS: dict[Path, ClickHouseEndpoint] = {}
+"""Making one takes longer than most tests; projects keep them apart."""
 MAIL_KEY = Secret(base64.b64encode(bytes(range(32))).decode())
 SEEN = InsightQuerySpec(
     insight_type=InsightType.SEGMENTATION, events=[EventQuery(event=EventFilter(kind="seen"))]
@@ -178,12 +183,23 @@ class AlertStage:
         return count
 
 
+async def shared_events(engines: Settings) -> ClickHouseEndpoint:
+    """The event store of all stages on these engines; it goes with them."""
+    if engines.data_dir not in _EVENTS:
+        found = resolve_endpoints(engines).clickhouse
+        made = msgspec.structs.replace(found, database=f"alerts{uuid.uuid4().hex[:8]}")
+        await migrate_clickhouse(made, lambda _name: None)
+        _EVENTS[engines.data_dir] = made
+    return _EVENTS[engines.data_dir]
+
+
 @asynccontextmanager
 async def alert_stage(
     engines: Settings, settings: Settings, clock: FixedClock | None = None
 ) -> AsyncGenerator[AlertStage]:
     """A stage on stores of its own in running engines."""
-    async with control_stack(engines, settings, clock, own_events=True) as control:
+    events = await shared_events(engines)
+    async with control_stack(engines, settings, clock, events=events) as control:
         org = await control.make_org()
         member = await control.make_member(Role.MEMBER, org)
         project = await control.make_project(org)

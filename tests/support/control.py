@@ -21,7 +21,12 @@ from pyqwest.testing import ASGITransport
 from appliance.api.app import create_app
 from appliance.base.ids import IdMaker
 from appliance.base.units import Seconds
-from appliance.config.endpoints import Endpoints, PostgresEndpoint, resolve_endpoints
+from appliance.config.endpoints import (
+    ClickHouseEndpoint,
+    Endpoints,
+    PostgresEndpoint,
+    resolve_endpoints,
+)
 from appliance.config.model import Settings
 from appliance.config.secrets import Secret
 from appliance.domain.access.roles import Role
@@ -237,13 +242,17 @@ async def control_stack(
     clock: FixedClock | None = None,
     *,
     own_events: bool = False,
+    events: ClickHouseEndpoint | None = None,
 ) -> AsyncGenerator[ControlStack]:
     """The application on an empty database of its own in running engines.
 
     `settings` are those of the appliance (mail, sign-in, ...); addresses come from `engines`.
-    `own_events` adds an empty event store of its own, with all tables.
+    `own_events` adds an empty event store of its own, with all tables; `events` is one that has
+    them and is shared, where projects keep tests apart.
     """
     found = resolve_endpoints(engines)
+    if events is not None:
+        found = msgspec.structs.replace(found, clickhouse=events)
     async with (
         own_schema(found) as relational,
         own_event_store(relational, own_events) as endpoints,
