@@ -13,20 +13,20 @@ from typing import Final
 import structlog
 from connectrpc.code import Code
 from connectrpc.errors import ConnectError
-from litestar import Litestar, Request, Response, asgi
+from litestar import Litestar, Request, Response
 from litestar.config.app import AppConfig
 from litestar.datastructures import State
 from litestar.exceptions import HTTPException
 from litestar.handlers import ASGIRouteHandler
 from litestar.plugins import PluginProtocol
-from litestar.types import Receive, Scope, Send
+from litestar.types import HTTPScope, Receive, Send
 
 from appliance.api import health, metrics, web
 from appliance.api.address import TrustedProxies
 from appliance.api.call import Boundary
 from appliance.api.compat.doors import CompatDoors
 from appliance.api.cors import CorsPolicy
-from appliance.api.frame import SAFETY_HEADERS, Frame, send_whole
+from appliance.api.frame import SAFETY_HEADERS, Frame, door, send_whole
 from appliance.api.gateway import Gateway
 from appliance.api.graphql.door import GraphQLDoor
 from appliance.api.limits import BodyBudget
@@ -62,12 +62,11 @@ def create_app(
 ) -> Litestar:
     """The application for these services; they are opened and closed with it."""
     time = clock or SystemClock()
-    maker = ids or IdMaker(time)
     cors = CorsPolicy(settings.api.cors_origins)
     network = settings.network
     proxies = TrustedProxies(network.trusted_proxies, cdn_headers=network.cdn_headers)
     bodies = BodyBudget(max(settings.api.bodies_bytes_max, 2 * settings.api.body_bytes_max))
-    frame = Frame(proxies=proxies, bodies=bodies, clock=time, ids=maker)
+    frame = Frame(proxies=proxies, bodies=bodies, clock=time, ids=ids or IdMaker(time))
     gateway = Gateway(
         keys=services.keys,
         access=services.control.access,
@@ -123,15 +122,14 @@ def create_app(
         frame=frame,
     )
     handlers.append(experts.handler())
-    handlers.append(SignInPages(services.control.oidc, proxies, maker).handler())
+    handlers.append(SignInPages(services.control.oidc, frame).handler())
     live = LivePage(
         services.live,
         keys=services.keys,
         access=services.control.access,
-        proxies=proxies,
         cors=cors,
         clock=time,
-        ids=ids or IdMaker(time),
+        frame=frame,
     )
     handlers.append(live.handler())
     if settings.api.dashboard:
@@ -168,24 +166,22 @@ class _Plain(Litestar):
 
 
 def _mount(gateway: Gateway, service: MountedService) -> ASGIRouteHandler:
-    async def serve(scope: Scope, receive: Receive, send: Send) -> None:
-        assert scope["type"] == "http"
+    async def serve(scope: HTTPScope, receive: Receive, send: Send) -> None:
         await gateway.serve(service, scope["path"].strip("/"), scope, receive, send)
 
-    return asgi(f"/{service.name}", is_mount=True, copy_scope=False)(serve)
+    return door(f"/{service.name}", serve, with_below=True)
 
 
 def _page(path: str, ask: Callable[[], Awaitable[Answer]]) -> ASGIRouteHandler:
-    async def serve(scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG001 the shape of ASGI
+    async def serve(scope: HTTPScope, receive: Receive, send: Send) -> None:  # noqa: ARG001 the shape of ASGI
         answer = await ask()
-        assert scope["type"] == "http"
         names = {name for name, _ in answer.headers}
         missing = [pair for pair in SAFETY_HEADERS if pair[0] not in names]
         headers = [*answer.headers, *missing]
         whole = Answer(status=answer.status, headers=headers, body=answer.body)
         await send_whole(send, whole, has_body=scope["method"] != "HEAD")
 
-    return asgi(path, copy_scope=False)(serve)
+    return door(path, serve)
 
 
 def _fixed(answer: Answer) -> Callable[[], Awaitable[Answer]]:

@@ -7,6 +7,7 @@ credentialed request; nothing is at risk, since the key alone authenticates [sdk
 """
 
 import re
+from collections.abc import Mapping
 from typing import Final
 
 from appliance.api.call import Boundary
@@ -37,6 +38,11 @@ _VARY_PREFLIGHT: Final = (
 )
 
 
+def is_preflight(method: str, headers: Mapping[str, str]) -> bool:
+    """Whether a browser asks for leave."""
+    return method == "OPTIONS" and "access-control-request-method" in headers
+
+
 class CorsPolicy:
     """The two classes, with the operator's list of origins for class A."""
 
@@ -44,6 +50,15 @@ class CorsPolicy:
         trimmed = [origin.strip().lower() for origin in origins]
         self._any_origin = "*" in trimmed
         self._patterns = tuple(_pattern(origin) for origin in trimmed if origin)
+
+    def headers(self, boundary: Boundary, method: str, asked: Mapping[str, str]) -> Headers:
+        """Headers of the answer to a request with these headers, a preflight's included."""
+        origin = asked.get("origin")
+        if origin is None or not is_preflight(method, asked):
+            return self.answer_headers(boundary, origin)
+        wanted = asked["access-control-request-method"]
+        names = asked.get("access-control-request-headers")
+        return self.preflight_headers(boundary, origin, wanted, names)
 
     def answer_headers(self, boundary: Boundary, origin: str | None) -> Headers:
         """Headers of every answer but a preflight's."""

@@ -10,15 +10,17 @@ of which there are many, are logged only at level debug.
         visit.status = answer.status
         await send_whole(send, answer)
 
-Doors with this frame: `gateway.py` and `compat/doors.py`.
+`door` makes the route. Who may call from a web page says `cors.py`; who goes away, `leaving.py`.
 """
 
-from collections.abc import Generator
+from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager
 from typing import Final
 
 import structlog
-from litestar.types import HTTPScope, Send
+from litestar import asgi
+from litestar.handlers import ASGIRouteHandler
+from litestar.types import HTTPScope, Receive, Scope, Send
 from msgspec import Struct
 
 from appliance.api.address import TrustedProxies
@@ -79,6 +81,20 @@ class Frame:
         `request_id` is that of the request which this one is made for, when a door passes it on.
         """
         started = self._clock.monotonic_seconds()
+        with self.opened(scope, boundary, request_id=request_id) as call:
+            visit = Visit(call=call, service=service, method=method)
+            IN_PROGRESS.inc()
+            try:
+                yield visit
+                _finish(visit, self._clock.monotonic_seconds() - started)
+            finally:
+                IN_PROGRESS.dec()
+
+    @contextmanager
+    def opened(
+        self, scope: HTTPScope, boundary: Boundary, *, request_id: str | None = None
+    ) -> Generator[Call]:
+        """A call alone, for a door that tells and counts its requests in a way of its own."""
         sender = self._proxies.sender(scope)
         call = Call(
             request_id=request_id or self._ids.make(),
@@ -88,16 +104,27 @@ class Frame:
             address=sender.address,
             lease=BodyLease(self._bodies),
         )
-        visit = Visit(call=call, service=service, method=method)
         token = current_call.set(call)
-        IN_PROGRESS.inc()
         try:
-            yield visit
-            _finish(visit, self._clock.monotonic_seconds() - started)
+            yield call
         finally:
             call.close()
-            IN_PROGRESS.dec()
             current_call.reset(token)
+
+
+def door(
+    path: str,
+    serve: Callable[[HTTPScope, Receive, Send], Awaitable[None]],
+    *,
+    with_below: bool = False,
+) -> ASGIRouteHandler:
+    """The route of a path, or with everything below it."""
+
+    async def enter(scope: Scope, receive: Receive, send: Send) -> None:
+        assert scope["type"] == "http"
+        await serve(scope, receive, send)
+
+    return asgi(path, is_mount=with_below, copy_scope=False)(enter)
 
 
 async def send_whole(send: Send, answer: Answer, *, has_body: bool = True) -> None:

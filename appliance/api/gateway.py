@@ -15,7 +15,7 @@ from litestar.types import HTTPScope, Message, Receive, Scope, Send
 from appliance.api import grpc_web_text
 from appliance.api.authenticate import authenticate
 from appliance.api.call import Boundary, Call, current_call
-from appliance.api.cors import CorsPolicy
+from appliance.api.cors import CorsPolicy, is_preflight
 from appliance.api.errors import wire_error
 from appliance.api.frame import SAFETY_HEADERS, Frame, send_whole
 from appliance.api.limits import discard, limited, too_large
@@ -89,7 +89,8 @@ class Gateway:
             scope, service.boundary, service=service.name, method=known, request_id=request_id
         ) as visit:
             call = visit.call
-            outgoing = _Outgoing(send, self._cors_headers(call, scope), call)
+            cors = self._cors.headers(call.boundary, scope["method"], call.headers)
+            outgoing = _Outgoing(send, cors, call)
             await self._answer(call, service, method, scope, receive, outgoing)
             visit.status = outgoing.status
             if call.code == "ok" and outgoing.status != 200:  # noqa: PLR2004 HTTP's own number
@@ -105,7 +106,7 @@ class Gateway:
         outgoing: "_Outgoing",
     ) -> None:
         headers = call.headers
-        if scope["method"] == "OPTIONS" and "access-control-request-method" in headers:
+        if is_preflight(scope["method"], headers):
             await outgoing.answer(Answer(status=204, headers=[]))
             return
         content_type = headers.get("content-type", "")
@@ -199,15 +200,6 @@ class Gateway:
             await outgoing.answer(
                 refusal(wire_error(error), content_type=current_call.get().headers["content-type"])
             )
-
-    def _cors_headers(self, call: Call, scope: HTTPScope) -> Headers:
-        headers = call.headers
-        origin = headers.get("origin")
-        wanted = headers.get("access-control-request-method")
-        if scope["method"] == "OPTIONS" and origin is not None and wanted is not None:
-            names = headers.get("access-control-request-headers")
-            return self._cors.preflight_headers(call.boundary, origin, wanted, names)
-        return self._cors.answer_headers(call.boundary, origin)
 
 
 class _Outgoing:

@@ -12,16 +12,16 @@ from typing import Final
 from urllib.parse import parse_qsl
 
 import structlog
-from litestar import asgi
 from litestar.handlers import ASGIRouteHandler
-from litestar.types import HTTPScope, Receive, Scope, Send
+from litestar.types import HTTPScope, Receive, Send
 
-from appliance.api.address import TrustedProxies
 from appliance.api.authenticate import authenticate
 from appliance.api.authorize import authorize
-from appliance.api.call import Boundary, Call, current_call
-from appliance.api.cors import CorsPolicy
+from appliance.api.call import Boundary, Call
+from appliance.api.cors import CorsPolicy, is_preflight
 from appliance.api.errors import wire_error
+from appliance.api.frame import SAFETY_HEADERS, Frame, door, send_whole
+from appliance.api.leaving import until_gone
 from appliance.api.metrics import LIVE_WATCHERS
 from appliance.api.ports import Access, Keys
 from appliance.api.protocols import Answer, Headers, refusal
@@ -31,7 +31,6 @@ from appliance.base.errors import (
     InvalidInputError,
     UnavailableError,
 )
-from appliance.base.ids import IdMaker
 from appliance.domain.live import LiveFilter, Note, NoteKind, parse_filter
 from appliance.services.live import LiveService
 from appliance.services.live_watcher import Watcher
@@ -52,7 +51,6 @@ GOODBYE_SECONDS_MAX: Final = 0.5
 QUERY_BYTES_MAX: Final = 16 << 10
 FIELDS_MAX: Final = 64
 RETRY_MS: Final = 3000
-_SAFE: Final[Headers] = [(b"x-content-type-options", b"nosniff"), (b"cache-control", b"no-store")]
 _STREAM: Final[Headers] = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
     (b"x-accel-buffering", b"no"),  # nginx would keep events until it has a page of them
@@ -72,46 +70,27 @@ class LivePage:
         *,
         keys: Keys,
         access: Access,
-        proxies: TrustedProxies,
         cors: CorsPolicy,
         clock: Clock,
-        ids: IdMaker,
+        frame: Frame,
     ) -> None:
         self._live = live
         self._keys = keys
         self._access = access
-        self._proxies = proxies
         self._cors = cors
         self._clock = clock
-        self._ids = ids
+        self._frame = frame
 
     def handler(self) -> ASGIRouteHandler:
         """The one path."""
-
-        async def serve(scope: Scope, receive: Receive, send: Send) -> None:
-            assert scope["type"] == "http"
-            await self._serve(scope, receive, send)
-
-        return asgi(PATH, copy_scope=False)(serve)
+        return door(PATH, self._serve)
 
     async def _serve(self, scope: HTTPScope, receive: Receive, send: Send) -> None:
-        sender = self._proxies.sender(scope)
-        call = Call(
-            request_id=self._ids.make(),
-            boundary=Boundary.SHARED,
-            headers=sender.headers,
-            peer=sender.peer,
-            address=sender.address,
-        )
-        token = current_call.set(call)
         began = self._clock.monotonic_seconds()
-        headers = [*self._cors_headers(call, scope), *_SAFE]
-        stream = _Stream(send, headers)
-        try:
+        with self._frame.opened(scope, Boundary.SHARED) as call:
+            cors = self._cors.headers(call.boundary, scope["method"], call.headers)
+            stream = _Stream(send, [*cors, *SAFETY_HEADERS])
             ended = await self._answer(scope, call, receive, stream)
-        finally:
-            call.close()
-            current_call.reset(token)
         _log.info(
             "live_view_ended",
             request_id=call.request_id,
@@ -127,7 +106,7 @@ class LivePage:
         self, scope: HTTPScope, call: Call, receive: Receive, stream: "_Stream"
     ) -> str:
         """Answer the request; returns why a stream ended."""
-        if scope["method"] == "OPTIONS" and "access-control-request-method" in call.headers:
+        if is_preflight(scope["method"], call.headers):
             await stream.answer(Answer(status=204, headers=[]))
             return ""
         if scope["method"] != "GET":
@@ -150,18 +129,18 @@ class LivePage:
     ) -> str:
         """Tell until the reader is gone, may not read any more, or there is nothing to come."""
         telling = asyncio.ensure_future(tell(watcher, stream))
-        gone = asyncio.ensure_future(_until_gone(receive))
-        barred = asyncio.ensure_future(self._until_barred(call))
-        tasks = {telling, gone, barred}
+        gone = asyncio.ensure_future(until_gone(receive))
+        barred = asyncio.ensure_future(self._until_barred(call, watcher))
+        over = asyncio.ensure_future(watcher.over.wait())
+        tasks: set[asyncio.Future[object]] = {telling, gone, barred, over}
         LIVE_WATCHERS.inc()
         try:
-            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            if barred.done() and not telling.done():
-                watcher.bar(barred.result())
-                await asyncio.wait({telling}, timeout=GOODBYE_SECONDS_MAX)
+            await asyncio.wait({telling, gone, over}, return_when=asyncio.FIRST_COMPLETED)
+            if over.done():  # whoever reads hears why; nobody waits for those who do not
+                await asyncio.wait({telling, gone}, timeout=GOODBYE_SECONDS_MAX)
             if telling.done():
                 return telling.result()
-            return barred.result() if barred.done() else "GONE"
+            return "GONE" if gone.done() else "READER_TOO_SLOW"
         finally:
             LIVE_WATCHERS.dec()
             for task in tasks:
@@ -175,32 +154,24 @@ class LivePage:
         call.signed_in = caller.signed_in
         await authorize(RIGHT, None, call, self._access)
 
-    async def _until_barred(self, call: Call) -> str:
-        """Ask again at intervals; returns why the reader may not read any more."""
+    async def _until_barred(self, call: Call, watcher: Watcher) -> None:
+        """Ask again at intervals; bar a reader who may not read any more."""
         project_id = call.caller.project_id
         every = KEY_CHECK_SECONDS if call.signed_in is None else CUSTOMER_CHECK_SECONDS
         sure_at = self._clock.monotonic_seconds()
-        while True:
+        while not watcher.over.is_set():
             await asyncio.sleep(every)
             try:
                 await self._admit(call)
             except UnavailableError as error:
                 if self._clock.monotonic_seconds() - sure_at > BLIND_SECONDS_MAX:
-                    return error.reason
+                    watcher.bar(error.reason)
             except ApplianceError as error:
-                return error.reason
+                watcher.bar(error.reason)
             else:
-                if call.caller.project_id != project_id:
-                    return "UNAUTHENTICATED"
                 sure_at = self._clock.monotonic_seconds()
-
-    def _cors_headers(self, call: Call, scope: HTTPScope) -> Headers:
-        origin = call.headers.get("origin")
-        wanted = call.headers.get("access-control-request-method")
-        if scope["method"] == "OPTIONS" and origin is not None and wanted is not None:
-            names = call.headers.get("access-control-request-headers")
-            return self._cors.preflight_headers(call.boundary, origin, wanted, names)
-        return self._cors.answer_headers(call.boundary, origin)
+                if call.caller.project_id != project_id:
+                    watcher.bar("UNAUTHENTICATED")
 
 
 class _Stream:
@@ -215,12 +186,9 @@ class _Stream:
     async def answer(self, answer: Answer) -> None:
         """Send a whole answer."""
         self.status = answer.status
-        length = (b"content-length", b"%d" % len(answer.body))
-        headers = [*answer.headers, *self._headers, length]
-        await self._send(
-            {"type": "http.response.start", "status": answer.status, "headers": headers}
-        )
-        await self._send({"type": "http.response.body", "body": answer.body, "more_body": False})
+        headers = [*answer.headers, *self._headers]
+        whole = Answer(status=answer.status, headers=headers, body=answer.body)
+        await send_whole(self._send, whole)
 
     async def begin(self) -> None:
         """Begin to stream."""
@@ -246,7 +214,7 @@ async def tell(watcher: Watcher, stream: _Stream) -> str:
         except TimeoutError:
             return "READER_TOO_SLOW"
         if ended:
-            return "ENDED"
+            return "TOLD_WHY"
         await asyncio.sleep(FLUSH_SECONDS)
 
 
@@ -276,8 +244,3 @@ def read_filter(query: bytes) -> LiveFilter:
             "INVALID_LIVE_FILTER", "a live view knows kind, and distinct_id once"
         )
     return parse_filter([value for name, value in pairs if name == "kind"], "".join(ids))
-
-
-async def _until_gone(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass

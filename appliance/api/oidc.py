@@ -10,14 +10,12 @@ from typing import Final
 from urllib.parse import parse_qsl, urlencode
 
 import structlog
-from litestar import asgi
 from litestar.handlers import ASGIRouteHandler
-from litestar.types import HTTPScope, Receive, Scope, Send
+from litestar.types import HTTPScope, Receive, Send
 
-from appliance.api.address import TrustedProxies
-from appliance.api.call import Boundary, Call, current_call
+from appliance.api.call import Boundary, Call
 from appliance.api.errors import wire_error
-from appliance.api.frame import SAFETY_HEADERS, send_whole
+from appliance.api.frame import SAFETY_HEADERS, Frame, door, send_whole
 from appliance.api.protocols import Answer, Headers, refusal
 from appliance.base.errors import (
     ConnectCode,
@@ -26,7 +24,6 @@ from appliance.base.errors import (
     NotFoundError,
     UnavailableError,
 )
-from appliance.base.ids import IdMaker
 from appliance.services.oidc.service import FLOW_LIFETIME, OidcService
 from appliance.services.provisioning import known_timezone
 from appliance.services.sessions import hash_token
@@ -58,36 +55,30 @@ _log = structlog.get_logger()
 class SignInPages:
     """Answers browsers on their way to a provider and back."""
 
-    def __init__(self, oidc: OidcService, proxies: TrustedProxies, ids: IdMaker) -> None:
+    def __init__(self, oidc: OidcService, frame: Frame) -> None:
         self._oidc = oidc
-        self._proxies = proxies
-        self._ids = ids
+        self._frame = frame
         self._secure = oidc.base_url.startswith("https://")
 
     def handler(self) -> ASGIRouteHandler:
         """Everything below `/auth/oidc`."""
 
-        async def serve(scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG001 the shape of ASGI
-            assert scope["type"] == "http"
+        async def serve(scope: HTTPScope, receive: Receive, send: Send) -> None:  # noqa: ARG001 the shape of ASGI
             answer = await self._answer(scope)
             headers = [*answer.headers, *_SAFE]
             await send_whole(send, Answer(status=answer.status, headers=headers, body=answer.body))
 
-        return asgi(PREFIX, is_mount=True, copy_scope=False)(serve)
+        return door(PREFIX, serve, with_below=True)
 
     async def _answer(self, scope: HTTPScope) -> Answer:
-        call = self._call(scope)
-        token = current_call.set(call)
         step = "-"
-        try:
-            slug, _, step = (
-                scope["path"].strip("/").removeprefix(PREFIX.strip("/")).strip("/").partition("/")
-            )
-            answer = await self._step(scope, call, slug, step)
-        except Exception as error:  # noqa: BLE001 the last door before the socket
-            answer = self._refused(call, error)
-        finally:
-            current_call.reset(token)
+        with self._frame.opened(scope, Boundary.PUBLIC) as call:
+            try:
+                path = scope["path"].strip("/").removeprefix(PREFIX.strip("/")).strip("/")
+                slug, _, step = path.partition("/")
+                answer = await self._step(scope, call, slug, step)
+            except Exception as error:  # noqa: BLE001 the last door before the socket
+                answer = self._refused(call, error)
         known = step if step in {"authorize", "callback"} else "-"
         _log.info(
             "sign_in_page_answered",
@@ -99,16 +90,6 @@ class SignInPages:
             **call.error_fields,
         )
         return answer
-
-    def _call(self, scope: HTTPScope) -> Call:
-        sender = self._proxies.sender(scope)
-        return Call(
-            request_id=self._ids.make(),
-            boundary=Boundary.PUBLIC,
-            headers=sender.headers,
-            peer=sender.peer,
-            address=sender.address,
-        )
 
     async def _step(self, scope: HTTPScope, call: Call, slug: str, step: str) -> Answer:
         if step not in {"authorize", "callback"}:

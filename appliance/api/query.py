@@ -8,24 +8,23 @@ The body is the query itself (`text/plain`, `application/sql`) or JSON: `{"query
 The form of the answer is named there, by `?format=`, or by `Accept`.
 """
 
-import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from typing import Final
 
 import msgspec
 from connectrpc.code import Code
 from connectrpc.errors import ConnectError
-from litestar import asgi
 from litestar.handlers import ASGIRouteHandler
-from litestar.types import HTTPScope, Receive, Scope, Send
+from litestar.types import HTTPScope, Receive, Send
 
 from appliance.api.authenticate import authenticate
 from appliance.api.authorize import check_role
 from appliance.api.call import Boundary, Call
 from appliance.api.compat.bodies import Incoming, read_query
-from appliance.api.cors import CorsPolicy
+from appliance.api.cors import CorsPolicy, is_preflight
 from appliance.api.errors import undecodable, wire_error
-from appliance.api.frame import SAFETY_HEADERS, Frame, Visit, send_whole
+from appliance.api.frame import SAFETY_HEADERS, Frame, Visit, door, send_whole
+from appliance.api.leaving import unless_gone
 from appliance.api.ports import Access, Keys
 from appliance.api.protocols import Answer, Headers, media_type, refusal
 from appliance.base.errors import InvalidInputError, UnauthenticatedError
@@ -67,18 +66,13 @@ class QueryDoor:
 
     def handler(self) -> ASGIRouteHandler:
         """The route."""
-
-        async def serve(scope: Scope, receive: Receive, send: Send) -> None:
-            assert scope["type"] == "http"
-            await self._serve(scope, receive, send)
-
-        return asgi(PATH, copy_scope=False)(serve)
+        return door(PATH, self._serve)
 
     async def _serve(self, scope: HTTPScope, receive: Receive, send: Send) -> None:
         with self._frame.around(scope, Boundary.SHARED, service="query", method="sql") as visit:
-            headers = [*self._cors_headers(visit.call, scope), *SAFETY_HEADERS]
+            cors = self._cors.headers(Boundary.SHARED, scope["method"], visit.call.headers)
             incoming = Incoming(receive, BODY_BYTES_MAX)
-            answering = _Answering(send, headers)
+            answering = _Answering(send, [*cors, *SAFETY_HEADERS])
             try:
                 await self._step(visit, scope, incoming, receive, answering)
             except Exception as error:
@@ -98,7 +92,7 @@ class QueryDoor:
         answering: "_Answering",
     ) -> None:
         call = visit.call
-        if scope["method"] == "OPTIONS" and "access-control-request-method" in call.headers:
+        if is_preflight(scope["method"], call.headers):
             await answering.whole(Answer(status=204, headers=[]))
             return
         if scope["method"] != "POST":
@@ -107,7 +101,7 @@ class QueryDoor:
         await self._admit(call, scope)
         asked = _read(call.headers, await incoming.read())
         form = _form(asked.format, read_query(scope["query_string"]), call.headers)
-        await _unless_gone(self._answer(call, asked.query, form, answering), receive)
+        await unless_gone(self._answer(call, asked.query, form, answering), receive)
 
     async def _admit(self, call: Call, scope: HTTPScope) -> None:
         caller = await authenticate(
@@ -126,14 +120,6 @@ class QueryDoor:
             call.actor, project_id=call.caller.project_id, sql=sql, form=form, org_id=org_id
         ) as pieces:
             await answering.stream(pieces, MEDIA_TYPES[form])
-
-    def _cors_headers(self, call: Call, scope: HTTPScope) -> Headers:
-        origin = call.headers.get("origin")
-        wanted = call.headers.get("access-control-request-method")
-        if scope["method"] == "OPTIONS" and origin is not None and wanted is not None:
-            names = call.headers.get("access-control-request-headers")
-            return self._cors.preflight_headers(call.boundary, origin, wanted, names)
-        return self._cors.answer_headers(call.boundary, origin)
 
 
 class _Answering:
@@ -171,29 +157,6 @@ class _Answering:
         self.status, self.started = 200, True
         headers = [(b"content-type", kind.encode()), *self._headers]
         await self._send({"type": "http.response.start", "status": 200, "headers": headers})
-
-
-async def _unless_gone(work: Awaitable[None], receive: Receive) -> None:
-    """Do the work, or stop it when the caller goes away."""
-    failures: list[Exception] = []
-
-    async def answer() -> None:
-        try:
-            await work
-        except Exception as error:  # noqa: BLE001 raised again below, without a group around it
-            failures.append(error)
-
-    async def watch(serving: "asyncio.Task[None]") -> None:
-        while (await receive())["type"] != "http.disconnect":
-            pass
-        serving.cancel()
-
-    async with asyncio.TaskGroup() as group:
-        serving = group.create_task(answer())
-        watching = group.create_task(watch(serving))
-        serving.add_done_callback(lambda _: watching.cancel())
-    if failures:
-        raise failures[0]
 
 
 def _read(headers: Mapping[str, str], body: bytes) -> _Asked:

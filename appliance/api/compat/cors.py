@@ -18,11 +18,6 @@ _METHODS: Final = b"GET, POST, OPTIONS"
 _EXPOSED: Final = b"Retry-After"
 
 
-def is_preflight(method: str, headers: Mapping[str, str]) -> bool:
-    """Whether a browser asks for leave."""
-    return method == "OPTIONS" and "access-control-request-method" in headers
-
-
 def answer_headers(headers: Mapping[str, str]) -> Headers:
     """Headers of every answer to this request, a preflight's included."""
     added: Headers = [(b"vary", b"Origin")]

@@ -10,18 +10,18 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 from connectrpc.code import Code
-from litestar import asgi
 from litestar.handlers import ASGIRouteHandler
-from litestar.types import HTTPScope, Receive, Scope, Send
+from litestar.types import HTTPScope, Receive, Send
 from msgspec import Struct
 
 from appliance.api.call import Boundary, Call
 from appliance.api.compat import replies
 from appliance.api.compat.bodies import Incoming, decode, read_query
-from appliance.api.compat.cors import answer_headers, is_preflight
+from appliance.api.compat.cors import answer_headers
 from appliance.api.compat.credentials import key_of_body, key_of_request, whose
+from appliance.api.cors import is_preflight
 from appliance.api.errors import wire_error
-from appliance.api.frame import SAFETY_HEADERS, Frame, send_whole
+from appliance.api.frame import SAFETY_HEADERS, Frame, door, send_whole
 from appliance.api.ports import Ingest, Keys
 from appliance.api.protocols import Answer, refusal
 from appliance.base.clock import Clock
@@ -141,14 +141,13 @@ class CompatDoors:
 
     def handlers(self) -> list[ASGIRouteHandler]:
         """One for each endpoint."""
-        return [self._handler(door) for door in DOORS]
+        return [self._handler(one) for one in DOORS]
 
-    def _handler(self, door: Door) -> ASGIRouteHandler:
-        async def serve(scope: Scope, receive: Receive, send: Send) -> None:
-            assert scope["type"] == "http"
-            await self._serve(door, scope, receive, send)
+    def _handler(self, endpoint: Door) -> ASGIRouteHandler:
+        async def serve(scope: HTTPScope, receive: Receive, send: Send) -> None:
+            await self._serve(endpoint, scope, receive, send)
 
-        return asgi(door.path, is_mount=door.below is not None, copy_scope=False)(serve)
+        return door(endpoint.path, serve, with_below=endpoint.below is not None)
 
     async def _serve(self, door: Door, scope: HTTPScope, receive: Receive, send: Send) -> None:
         with self._frame.around(

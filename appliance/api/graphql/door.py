@@ -9,21 +9,20 @@ costs neither memory nor time. Questions are never logged.
 import asyncio
 import sys
 import threading
-from collections.abc import Coroutine
 from math import ceil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
-from litestar import asgi
 from litestar.handlers import ASGIRouteHandler
-from litestar.types import HTTPScope, Receive, Scope, Send
+from litestar.types import HTTPScope, Receive, Send
 
 from appliance.api import web
 from appliance.api.call import Boundary, Call
 from appliance.api.errors import undecodable
-from appliance.api.frame import SAFETY_HEADERS, Frame, send_whole
+from appliance.api.frame import SAFETY_HEADERS, Frame, door, send_whole
 from appliance.api.graphql.credentials import asking_caller
 from appliance.api.graphql.telling import Told, refused
+from appliance.api.leaving import unless_gone
 from appliance.api.limits import discard, limited, too_large
 from appliance.api.ports import Services
 from appliance.api.protocols import Answer, Headers, media_type
@@ -62,12 +61,7 @@ class GraphQLDoor:
 
     def handler(self) -> ASGIRouteHandler:
         """The one path."""
-
-        async def serve(scope: Scope, receive: Receive, send: Send) -> None:
-            assert scope["type"] == "http"
-            await self._serve(scope, receive, send)
-
-        return asgi(PATH, copy_scope=False)(serve)
+        return door(PATH, self._serve)
 
     async def _serve(self, scope: HTTPScope, receive: Receive, send: Send) -> None:
         with self._frame.around(scope, Boundary.SHARED, service=_SERVICE, method=_METHOD) as visit:
@@ -162,24 +156,6 @@ def _load(development: bool) -> "Engine":  # noqa: FBT001 handed to a thread
 
     sys.excepthook, threading.excepthook = hooks
     return Engine(development=development)
-
-
-async def unless_gone(work: Coroutine[Any, Any, Told], receive: Receive) -> Told | None:
-    """What comes of the work; None when the caller goes away first, which ends the work."""
-
-    async def gone() -> None:
-        while (await receive())["type"] != "http.disconnect":
-            pass
-
-    async with asyncio.TaskGroup() as group:
-        waiting = group.create_task(gone())
-        working = group.create_task(work)
-        await asyncio.wait({waiting, working}, return_when=asyncio.FIRST_COMPLETED)
-        if working.done():
-            waiting.cancel()
-            return working.result()
-        working.cancel()
-    return None
 
 
 def _retry_after(call: Call) -> Headers:

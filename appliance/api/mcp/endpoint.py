@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING, Final
 
 from connectrpc.code import Code
 from connectrpc.errors import ConnectError
-from litestar import asgi
 from litestar.handlers import ASGIRouteHandler
-from litestar.types import HTTPScope, Message, Receive, Scope, Send
+from litestar.types import HTTPScope, Message, Receive, Send
 
 from appliance.api.authenticate import agent_token, authenticate
 from appliance.api.call import Boundary, Call
 from appliance.api.errors import wire_error
-from appliance.api.frame import SAFETY_HEADERS, Frame, send_whole
+from appliance.api.frame import SAFETY_HEADERS, Frame, door, send_whole
 from appliance.api.gateway import Refused
+from appliance.api.leaving import unless_gone
 from appliance.api.limits import discard, limited
 from appliance.api.mcp.inner import Asked, body_then
 from appliance.api.mcp.tools import Tools
@@ -56,11 +56,10 @@ class McpEndpoint:
 
     def handler(self) -> ASGIRouteHandler:
         """The route; a slash at its end makes no difference."""
-        return asgi(PATH, copy_scope=False)(self.serve)
+        return door(PATH, self.serve)
 
-    async def serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def serve(self, scope: HTTPScope, receive: Receive, send: Send) -> None:
         """Answer one HTTP request, whatever it is."""
-        assert scope["type"] == "http"
         with self._frame.around(scope, Boundary.MCP, service="mcp", method="-") as visit:
             outgoing = _Outgoing(send)
             try:
@@ -90,7 +89,13 @@ class McpEndpoint:
             key = agent_token(call.headers)
             assert key is not None, "authenticated a moment ago"
             asked = Asked(call=call, key=key, scope=scope, gone=asyncio.Event())
-            await _until_gone(await self._loaded(), body, receive, outgoing, asked)
+            protocol = await self._loaded()
+            await unless_gone(
+                protocol.serve(asked.scope, body_then(body, asked.gone), outgoing, asked),
+                receive,
+                tell=asked.gone.set,
+                patience_seconds=LEAVE_SECONDS,
+            )
         except Refused:
             raise
         except Exception as error:
@@ -156,33 +161,6 @@ async def _read(receive: Receive) -> bytes:
         body += message["body"]
         if not message["more_body"]:
             return bytes(body)
-
-
-async def _until_gone(
-    protocol: "AgentProtocol", body: bytes, receive: Receive, send: Send, asked: Asked
-) -> None:
-    """Answer, or stop when the caller is gone: first by telling the call, then by cancelling."""
-    failures: list[Exception] = []
-
-    async def answer() -> None:
-        try:
-            await protocol.serve(asked.scope, body_then(body, asked.gone), send, asked)
-        except Exception as error:  # noqa: BLE001 raised again below, without a group around it
-            failures.append(error)
-
-    async def watch(serving: "asyncio.Task[None]") -> None:
-        while (await receive())["type"] != "http.disconnect":
-            pass
-        asked.gone.set()
-        await asyncio.wait({serving}, timeout=LEAVE_SECONDS)
-        serving.cancel()
-
-    async with asyncio.TaskGroup() as group:
-        serving = group.create_task(answer())
-        watching = group.create_task(watch(serving))
-        serving.add_done_callback(lambda _: watching.cancel())
-    if failures:
-        raise failures[0]
 
 
 def _accepts(accept: str) -> bool:

@@ -5,8 +5,9 @@ import asyncio
 import pytest
 from litestar.types import HTTPDisconnectEvent, HTTPReceiveMessage
 
-from appliance.api.graphql.door import unless_gone
 from appliance.api.graphql.telling import Told
+from appliance.api.leaving import unless_gone
+from appliance.base.errors import InvalidInputError
 
 pytestmark = pytest.mark.anyio
 
@@ -73,3 +74,32 @@ async def test_a_cancelled_request_ends_its_work() -> None:
     with pytest.raises(asyncio.CancelledError):
         await asking
     assert ended.is_set()
+
+
+async def test_work_that_is_told_may_end_by_itself() -> None:
+    begun, told = asyncio.Event(), asyncio.Event()
+
+    async def work() -> str:
+        begun.set()
+        await told.wait()
+        return "tidied up"
+
+    async def receive() -> HTTPReceiveMessage:
+        await begun.wait()
+        return GONE
+
+    assert await unless_gone(work(), receive, tell=told.set, patience_seconds=30) == "tidied up"
+
+
+async def test_an_error_comes_as_it_is() -> None:
+    """Not in a group: whoever tells it to the caller looks at its kind."""
+
+    async def work() -> str:
+        raise InvalidInputError("INVALID_ARGUMENT", "no")
+
+    async def receive() -> HTTPReceiveMessage:
+        await asyncio.Event().wait()
+        return GONE
+
+    with pytest.raises(InvalidInputError):
+        await unless_gone(work(), receive)
