@@ -70,7 +70,6 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "query": ("appliance.cli.query:query", "Ask SQL about the rows of one project."),
     "cohort": ("appliance.cli.cohort:cohort", "Saved groups of people."),
     "live": ("appliance.cli.live:live", "Print events as they arrive."),
-    "query": ("appliance.cli.query:query", "Ask SQL about the rows of one project."),
     "seed": ("appliance.cli.seed:seed", "Send invented events through the HTTP API."),
     "version": ("appliance.cli.version:version", "Show the versions of everything."),
     "completion": ("appliance.cli.completion:completion", "Print the shell completion script."),
