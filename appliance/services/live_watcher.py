@@ -30,6 +30,8 @@ class Watcher:
         self._visitors: bytes | None = None
         self._ended = ""
         self._ready = asyncio.Event()
+        self.over = asyncio.Event()
+        """Set when there is an end to be told, to a reader that may be reading nothing."""
 
     @property
     def held_bytes(self) -> int:
@@ -73,6 +75,7 @@ class Watcher:
         """Let the stream end after what waits; the first reason counts."""
         self._ended = self._ended or reason
         self._ready.set()
+        self.over.set()
 
     def bar(self, reason: str) -> None:
         """Let the stream end at once: what waits is not for this watcher any more."""
@@ -83,6 +86,7 @@ class Watcher:
         self._visitors = None
         self._ended = reason
         self._ready.set()
+        self.over.set()
 
     async def take(self, *, wait_seconds: float) -> list[Note]:
         """What is to be told now; nothing when nothing came in time. END is the last note."""

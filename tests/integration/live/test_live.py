@@ -13,6 +13,7 @@ import anyio.to_thread
 import httpx
 import pytest
 
+from appliance.api.server import WORKERS_KILL_TIMEOUT_SECONDS
 from appliance.config.model import Settings
 from appliance.domain.access.roles import Role
 from appliance.gen.shared.activity.v1.activity_pb import GetEventExplorerRequest
@@ -35,6 +36,9 @@ from tests.support.live import (
 from tests.support.rpc import refused
 
 pytestmark = [pytest.mark.anyio, pytest.mark.integration]
+
+WIDE = {f"p{number}": {"stringValue": "x" * 1000} for number in range(20)}
+"""Properties of 20 KB, of which few fill the buffers of a socket."""
 
 
 def key(watched: Watched) -> dict[str, str]:
@@ -137,11 +141,10 @@ async def test_a_slow_reader_is_told_what_it_missed(
 ) -> None:
     """Somebody who does not read loses the oldest; the others lose nothing, and ingest goes on."""
     slow = await _connect(url, watched, receive_bytes=4096)
-    wide = {f"p{number}": {"stringValue": "x" * 1000} for number in range(20)}
     sent = 0
     async with watching(client, key(watched)) as quick:
         for _ in range(50):
-            await post(client, watched.public, *(event(customProperties=wide) for _ in range(5)))
+            await post(client, watched.public, *(event(customProperties=WIDE) for _ in range(5)))
             sent += 5
             await quick.until("them", lambda: len(quick.ids) == sent)  # noqa: B023 waited for
         await post(client, watched.public, event("last"))
@@ -252,7 +255,7 @@ async def test_a_browser_of_an_allowed_origin_may_read(
 
 
 async def test_a_stop_ends_every_stream(engines: Settings, services: Services) -> None:
-    """The process ends without waiting for its readers, who are told why."""
+    """Readers are told why; one who reads nothing keeps the process no longer than a request."""
     watched = await make_watched(services)
     with api_process("--stores", str(engines.data_dir)) as (port, process):
         url = f"http://127.0.0.1:{port}"
@@ -260,10 +263,14 @@ async def test_a_stop_ends_every_stream(engines: Settings, services: Services) -
             httpx.AsyncClient(base_url=url, timeout=WAIT_SECONDS) as client,
             watching(client, key(watched)) as reader,
         ):
+            stuck = await _connect(url, watched, receive_bytes=4096)
+            for _ in range(20):
+                await post(client, watched.public, *(event(customProperties=WIDE) for _ in "12345"))
             process.send_signal(signal.SIGTERM)
             assert await reader.ended() == "SHUTTING_DOWN"
             assert reader.broke is None
-        status = await anyio.to_thread.run_sync(process.wait, WAIT_SECONDS)
+        status = await anyio.to_thread.run_sync(process.wait, WORKERS_KILL_TIMEOUT_SECONDS)
+        stuck.close()
         assert status == 0
 
 
