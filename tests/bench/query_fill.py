@@ -90,6 +90,8 @@ async def fill(clickhouse: ClickHouse, events: int, projects: int) -> None:
         await make_events(clickhouse, FIRST, own)
     if projects > 1:
         await _copy(clickhouse, projects)
+    ((stored,),) = await clickhouse.rows("SELECT count() FROM events")
+    assert stored == own * projects, f"{stored} events were stored"
     await _settle(clickhouse)
     os.sync()
 
@@ -127,8 +129,8 @@ async def _copy(clickhouse: ClickHouse, projects: int) -> None:
             project, table = waiting.pop(0)
             await clickhouse.command(
                 f"INSERT INTO {table} SELECT * REPLACE({{project:String}} AS project_id) "
-                f"FROM {table} WHERE project_id = 'bench-0'",
-                {"project": project},
+                f"FROM (SELECT * FROM {table} WHERE project_id = {{first:String}})",
+                {"project": project, "first": FIRST},
                 _INSERT,
             )
             _tell(f"{project}: {table}")
