@@ -46,7 +46,11 @@ class _Asking:
         return json.loads(answer.to_json())
 
     def counted(self) -> dict[str, int]:
-        return {outcome: number for (_, outcome), number in self.service.counts.items()}
+        return {
+            outcome: number
+            for (metric, outcome), number in self.service.counts.items()
+            if metric == KEPT_METRIC
+        }
 
 
 def test_the_metric_has_its_name() -> None:
