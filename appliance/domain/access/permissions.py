@@ -209,9 +209,6 @@ _BY_SERVICE: Final[dict[str, dict[str, Gate]]] = {
         "Test": _proj(Resource.ALERT, Action.UPDATE),
         "ListFirings": _proj(Resource.ALERT, Action.READ),
     },
-    "appliance.queries.v1.QueriesService": {
-        "ExplainInsight": _proj(Resource.QUERY_PLAN, Action.READ),
-    },
     "sdk.events.v1.EventsService": {"BatchCreate": _SDK},
     "sdk.profiles.v1.ProfilesSDKService": {"Identify": _SDK},
 }
