@@ -31,11 +31,11 @@ WATCHERS_MAX: Final = 200
 REQUESTS_SHARE: Final = 2
 """Streams take at most one of so many places that the server has for requests."""
 PROJECT_WATCHERS_MAX: Final = 100
-PROJECT_EVENTS_PER_SECOND_MAX: Final = 100
-"""More than anybody reads; each costs 60 µs once, and a write for each watcher."""
-PROJECT_EVENTS_BURST: Final = 300
-EVENTS_PER_SECOND_MAX: Final = 400
-EVENTS_BURST: Final = 600
+PROJECT_EVENTS_PER_SECOND_MAX: Final = 50
+"""More than anybody reads; each costs 60 µs once, and its bytes for each watcher."""
+PROJECT_EVENTS_BURST: Final = 200
+EVENTS_PER_SECOND_MAX: Final = 200
+EVENTS_BURST: Final = 400
 VISITORS_SECONDS: Final = 5.0
 """How often people are counted; less often when counting takes more than a quarter of that."""
 _COUNTING_SHARE: Final = 4
