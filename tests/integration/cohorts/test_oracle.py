@@ -158,7 +158,7 @@ async def test_each_criterion_has_the_oracle_s_people(event_store, world, asked)
         assert {one.id for one in found} == world.members(crowd), criterion
 
 
-@RANDOM
+@settings(RANDOM, max_examples=8)
 @given(world=worlds(WALKS), asked=st.lists(crowds(), min_size=1, max_size=3))
 async def test_the_people_of_a_crowd_are_the_oracles(event_store, world, asked) -> None:
     """Counted, and page by page: over all ids of each person, nobody twice, nobody cookieless."""
