@@ -17,7 +17,9 @@ SECONDS_MAX: Final = 30
 """Below the client's own patience, so the server's word arrives."""
 
 MEMORY_BYTES_MAX: Final = 2048 * _MEBIBYTE
-SPILL_BYTES: Final = 512 * _MEBIBYTE
+SPILL_BYTES: Final = 1024 * _MEBIBYTE
+"""As much as the reference; half of it sent the sessions of a large project to disk for nothing."""
+
 THREADS_MAX: Final = 4
 RESULT_ROWS_MAX: Final = 500_000
 """A trend of 200 kinds, 11 tuples each and 200 buckets still fits."""
