@@ -40,7 +40,8 @@ _FORMATS: Final[dict[Form, LiteralString]] = {
     Form.PARQUET: "Parquet",
 }
 _TREE: Final = "SELECT explain FROM (EXPLAIN QUERY TREE run_passes = 0\n<query>\n)"
-_SETTINGS: Final = "SELECT name, value FROM system.settings WHERE name IN {names:Array(String)}"
+KEPT_SETTINGS: Final = "SELECT name, value FROM system.settings WHERE name IN {names:Array(String)}"
+"""What a server makes of the settings that a query is sent with."""
 _TABLES: Final = frozenset(VIEWS)
 
 
@@ -125,7 +126,7 @@ class ExpertSql:
             await make_views(self._owner, self._database)
             settings = query_settings(self._database, Scope("nobody"))
             names = [*LOCKS, "log_comment", "additional_table_filters"]
-            rows = await self._reader.rows(_SETTINGS, {"names": names}, settings)
+            rows = await self._reader.rows(KEPT_SETTINGS, {"names": names}, settings)
             kept = {str(name): str(value) for name, value in rows}
             open_locks = [name for name in names if kept.get(name) != str(settings[name])]
             if open_locks:

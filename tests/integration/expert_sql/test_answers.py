@@ -176,7 +176,8 @@ async def test_a_server_that_keeps_no_locks_is_not_asked(
     expert: Expert, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An older one that knows a setting not, or an account that may not choose it."""
-    monkeypatch.setattr(module, "_SETTINGS", module._SETTINGS + " AND name != 'readonly'")
+    asked = f"{module.KEPT_SETTINGS} AND name != 'readonly'"
+    monkeypatch.setattr(module, "KEPT_SETTINGS", asked)
     fresh = ExpertSql(expert.endpoint)
     with pytest.raises(ApplianceError) as caught:
         await fresh.admit("SELECT 1")

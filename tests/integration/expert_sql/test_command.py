@@ -5,7 +5,7 @@ import json
 import stat
 from collections.abc import Generator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import httpx
 import pytest
@@ -47,6 +47,10 @@ class Terminal:
         told = self._printed.readouterr()
         assert (ended.value.code or 0) == status, (words, told)
         return told.out, told.err
+
+    def forget(self) -> None:
+        """What was printed up to now, like log lines."""
+        self._printed.readouterr()
 
     def tell(self, *words: str) -> Any:  # JSON as printed
         return json.loads(self.say(*words, "--json")[0])
@@ -127,7 +131,8 @@ def test_a_private_key_asks_about_its_project(terminal: Terminal) -> None:
     async def ask(key: str, path: str = "/query") -> httpx.Response:
         services = build_services(terminal.settings)
         await services.open()
-        transport = httpx.ASGITransport(create_app(services, terminal.settings))
+        app = cast("Any", create_app(services, terminal.settings))  # ASGI, by another library
+        transport = httpx.ASGITransport(app)
         async with httpx.AsyncClient(transport=transport, base_url="http://pug.test") as http:
             answer = await http.post(
                 path,
@@ -140,3 +145,8 @@ def test_a_private_key_asks_about_its_project(terminal: Terminal) -> None:
     answer = asyncio.run(ask(keys["private"]))
     assert (answer.status_code, answer.text) == (200, '"kind","n"\n"mine",1\n')
     assert asyncio.run(ask(keys["public"])).status_code == 401
+    terminal.forget()
+    acts = terminal.tell("audit", "list", "--project", project)
+    [asked] = [one for one in acts if one["action"] == "project.query.run"]
+    assert asked["actor_kind"] == "key"
+    assert asked["actor_id"]

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncGenerator
+from typing import Any, cast
 
 import httpx
 import msgspec
@@ -42,9 +43,15 @@ class Desk(msgspec.Struct, frozen=True, kw_only=True):
         return {"authorization": f"Bearer {token}", "x-project-id": self.project}
 
     async def post(
-        self, sql: str, role: Role = Role.MEMBER, *, query: str = "", **headers: str
+        self,
+        sql: str,
+        role: Role = Role.MEMBER,
+        *,
+        query: str = "",
+        kind: str = "text/plain",
+        accept: str = "*/*",
     ) -> httpx.Response:
-        sent = {"content-type": "text/plain", **self.headers(role), **headers}
+        sent = {"content-type": kind, "accept": accept, **self.headers(role)}
         return await self.http.post(f"/query{query}", content=sql.encode(), headers=sent)
 
 
@@ -55,10 +62,11 @@ async def desk(engines: Settings, anyio_backend: str) -> AsyncGenerator[Desk]:
         project = await control.make_project(org)
         events = control.services.stores.clickhouse
         for name, kind in ((project, "mine"), ("other", "SECRET")):
-            await events.command(f"{INSERT} {ROW}", {"project": name, "kind": kind})  # type: ignore[arg-type] constants
+            await events.command(f"{INSERT} {ROW}", {"project": name, "kind": kind})
         people = {role: await control.make_member(role, org) for role in Role}
         settings = Settings(data_dir=engines.data_dir)
-        transport = httpx.ASGITransport(create_app(control.services, settings))
+        app = cast("Any", create_app(control.services, settings))  # ASGI, spelt by another library
+        transport = httpx.ASGITransport(app)
         async with httpx.AsyncClient(transport=transport, base_url="http://pug.test") as http:
             yield Desk(control=control, http=http, project=project, people=people)
         rows = await events.rows("SELECT currentDatabase()")
@@ -97,12 +105,12 @@ async def test_the_form_is_chosen(
 
 async def test_json_bodies(desk: Desk) -> None:
     body = json.dumps({"query": "SELECT 1 AS n", "format": "csv"})
-    answer = await desk.post(body, **{"content-type": "application/json"})
+    answer = await desk.post(body, kind="application/json")
     assert answer.content == b'"n"\n1\n'
     for wrong in ("{", "[]", '{"query": 1}', '{"query": "SELECT 1", "settings": {}}', '{"query":"'):
-        answer = await desk.post(wrong, **{"content-type": "application/json"})
+        answer = await desk.post(wrong, kind="application/json")
         assert (answer.status_code, answer.json()["code"]) == (400, "invalid_argument")
-    answer = await desk.post("SELECT 1", **{"content-type": "application/xml"})
+    answer = await desk.post("SELECT 1", kind="application/xml")
     assert answer.status_code == 400
     answer = await desk.post("SELECT 1", query="?format=xml")
     assert answer.status_code == 400
@@ -171,7 +179,7 @@ async def test_a_caller_who_leaves_takes_the_query_along(desk: Desk) -> None:
     app = create_app(desk.control.services, Settings())
     body = ENDLESS.format(mark=mark).encode()
     gone = asyncio.Event()
-    messages = [{"type": "http.request", "body": body, "more_body": False}]
+    messages: list[dict[str, object]] = [{"type": "http.request", "body": body, "more_body": False}]
     sent: list[object] = []
 
     async def receive() -> dict[str, object]:
