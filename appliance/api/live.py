@@ -39,7 +39,7 @@ PATH: Final = "/live"
 RIGHT: Final = "shared.activity.v1.ActivityService/GetEventExplorer"
 """Whoever may call this may watch: both show the same events."""
 BEAT_SECONDS: Final = 15.0
-FLUSH_SECONDS: Final = 0.3
+FLUSH_SECONDS: Final = 0.5
 """Between two writes to one reader: what arrives meanwhile is told together."""
 SEND_SECONDS_MAX: Final = 30.0
 KEY_CHECK_SECONDS: Final = 0.4
