@@ -39,9 +39,9 @@ from tests.support.stack import BATCH_CREATE, make_event, pug, running_stack
 
 BATCH = 100
 CONNECTIONS = 4
-SINGLES = 40
+SINGLES = 30
 SETTLE_SECONDS = 2.0
-PAUSE_SECONDS = 0.3
+PAUSE_SECONDS = 0.7
 
 
 class Round(msgspec.Struct, frozen=True, kw_only=True):
