@@ -14,6 +14,7 @@ import msgspec
 
 from appliance.api.ports import Principal
 from appliance.domain.access.callers import Actor, ActorKind, SignedIn
+from appliance.services.keys import Principal as KeyHolder
 
 
 class Boundary(StrEnum):
@@ -95,7 +96,9 @@ class Call(msgspec.Struct, kw_only=True):
 
     @property
     def actor(self) -> Actor:
-        """Who the audit log says it was; nobody but an address before sign-in."""
+        """Who the audit log says it was: a customer, a key, before sign-in only an address."""
+        if isinstance(self.principal, KeyHolder):
+            return Actor(kind=ActorKind.KEY, id=self.principal.key_id, address=self.address)
         if self.signed_in is None:
             return Actor(kind=ActorKind.CUSTOMER, address=self.address)
         return Actor(

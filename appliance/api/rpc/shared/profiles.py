@@ -9,8 +9,7 @@ from typing import Final
 from connectrpc.request import RequestContext
 from protobuf.wkt.google.protobuf.timestamp_pb import Timestamp
 
-from appliance.api.call import Call, current_call
-from appliance.domain.access.callers import Actor, ActorKind
+from appliance.api.call import current_call
 from appliance.domain.people.answers import render_person
 from appliance.domain.people.erasure import ErasureStatus
 from appliance.gen.shared.profiles.v1.profiles_connect import ProfilesService
@@ -88,7 +87,7 @@ class Profiles(ProfilesService):
     ) -> DeleteResponse:
         call = current_call.get()
         accepted = await self._erasure.delete_person(
-            call.caller.project_id, request.id, actor=_actor(call)
+            call.caller.project_id, request.id, actor=call.actor
         )
         return DeleteResponse(request_id=accepted.request_id, status=_STATUS[accepted.status])
 
@@ -100,7 +99,7 @@ class Profiles(ProfilesService):
     ) -> DeleteDataSubjectResponse:
         call = current_call.get()
         accepted = await self._erasure.delete_data_subject(
-            call.caller.project_id, request.external_id, actor=_actor(call)
+            call.caller.project_id, request.external_id, actor=call.actor
         )
         return DeleteDataSubjectResponse(
             request_id=accepted.request_id, status=_STATUS[accepted.status]
@@ -125,10 +124,3 @@ class Profiles(ProfilesService):
         if found.completed_at is not None:
             answer.completed_at = Timestamp.from_datetime(found.completed_at)
         return answer
-
-
-def _actor(call: Call) -> Actor:
-    """Who asks for an erasure: a customer, or whoever holds a private key."""
-    if call.signed_in is not None:
-        return call.actor
-    return Actor(kind=ActorKind.KEY, address=call.address)
