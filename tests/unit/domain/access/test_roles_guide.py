@@ -17,12 +17,17 @@ ROWS: Final = {
     "projects": (Resource.PROJECT,),
     "API keys": (Resource.API_KEY,),
     "usage": (Resource.USAGE,),
-    "dashboards, insights, activity, profiles": (
+    "dashboards, insights, activity, profiles, cohorts, alerts, annotations": (
         Resource.DASHBOARD,
         Resource.INSIGHT,
         Resource.ACTIVITY,
         Resource.PROFILE,
+        Resource.COHORT,
+        Resource.ALERT,
+        Resource.ANNOTATION,
     ),
+    "[SQL](expert-sql.md) about the project's rows": (Resource.QUERY,),
+    "the SQL behind an insight": (Resource.QUERY_PLAN,),
 }
 WORDS: Final = {
     "none": set[Action](),
