@@ -184,3 +184,12 @@ async def test_a_server_that_keeps_no_locks_is_not_asked(
     assert caught.value.reason == "QUERY_LOCKS_MISSING"
     assert "readonly" in caught.value.message
     await fresh.close()
+
+
+async def test_views_that_are_lost_are_made_again(expert: Expert) -> None:
+    """As when the store was restored beneath a running process."""
+    await expert.ask("SELECT 1")
+    await expert.plain.command("DROP DATABASE {name:Identifier}", {"name": expert.views})
+    with pytest.raises(ApplianceError):
+        await expert.ask("SELECT count() FROM events")
+    assert await expert.rows("SELECT count() FROM events") == [str(ROWS)]
