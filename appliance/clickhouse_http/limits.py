@@ -2,7 +2,7 @@
 
 Invariant: never more than `queries_max` statements run and never more than a fixed number wait,
 each for a bounded time; whoever does not fit is told TOO_MANY_SIMULTANEOUS_QUERIES and may retry.
-A statement with a `priority` yields: all such statements together leave a quarter of the places
+A statement with a `priority` above 1 yields: all of them together leave a quarter of the places
 free, and each has a share of the memory and no more threads than there are cores. So rows always
 find a place and memory, whatever is asked (decision 0037).
 """
@@ -24,12 +24,15 @@ MEMORY_SHARE: Final = 6
 """Four heavy questions at once leave a third of the memory to what is stored."""
 
 _PRIORITY: Final = "priority"
+_LIGHT: Final = "2"
+"""Of a question that is answered in a moment; one after it leaves half of the cores."""
+
 _SPILLS: Final = ("max_bytes_before_external_group_by", "max_bytes_before_external_sort")
 
 
 def yields(settings: Mapping[str, str]) -> bool:
-    """Whether a statement leaves way to those without a priority."""
-    return settings.get(_PRIORITY, "0") not in {"", "0"}
+    """Whether a statement leaves way to those without a priority and to those with the first."""
+    return settings.get(_PRIORITY, "0") not in {"", "0", "1"}
 
 
 def yielding_settings(
@@ -37,13 +40,16 @@ def yielding_settings(
 ) -> dict[str, str]:
     """The settings of a statement that yields, with no more than its share of the machine.
 
+    A light one may use every core, a heavy one half of them.
+
     What it may group or sort in memory is at most half of that, or it would fail before it spills.
     """
     bytes_max = _least(settings.get("max_memory_usage"), memory_bytes_max // MEMORY_SHARE)
     spills = {name: _least(settings[name], bytes_max // 2) for name in _SPILLS if name in settings}
+    light = settings[_PRIORITY] == _LIGHT
     bounds = {
         "max_memory_usage": bytes_max,
-        "max_threads": _least(settings.get("max_threads"), cores),
+        "max_threads": _least(settings.get("max_threads"), cores if light else max(1, cores // 2)),
         **spills,
     }
     return {**settings, **{name: str(bound) for name, bound in bounds.items()}}

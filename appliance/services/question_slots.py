@@ -7,6 +7,7 @@ A question that ends, fails or is cancelled gives its place back. Decision 0037.
 """
 
 import asyncio
+import os
 from collections import Counter, OrderedDict, deque
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
@@ -159,12 +160,14 @@ class _Lane:
         self._counts[QUESTIONS_METRIC, outcome] += 1
 
 
-def plan_shares(queries_max: int) -> Mapping[Weight, Share]:
+def plan_shares(queries_max: int, cores: int | None = None) -> Mapping[Weight, Share]:
     """The shares of a process that answers people, of an engine that runs `queries_max` at once.
 
-    A quarter of the engine stays free for what is stored and for what nobody waits for.
+    A quarter of the engine stays free for what is stored and for what nobody waits for. No more
+    heavy questions run than there are cores, or two: they would only share them, with rows, too.
     """
-    heavy = max(1, queries_max // 4)
+    cores = cores or len(os.sched_getaffinity(0))
+    heavy = max(1, min(queries_max // 4, max(2, cores)))
     light = max(1, queries_max // 2)
     return {Weight.LIGHT: _share(light), Weight.HEAVY: _share(heavy)}
 

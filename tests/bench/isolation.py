@@ -40,18 +40,23 @@ from tests.bench.load import Sent, Template, send_for
 from tests.bench.query import NOW, number
 from tests.bench.query_fill import make_events
 from tests.bench.query_questions import QUESTIONS, request_of
-from tests.bench.watch import freshness, read_numbers, wait_told
+from tests.bench.watch import TOLD_SECONDS_MAX, freshness, read_numbers, wait_told
 from tests.support.stack import running_stack
 
 BATCH = 100
 CONNECTIONS = 4
 WARM_SECONDS = 2.0
+DRAINS_MAX = 10
 ARMS = ("nobody asks", "questions", "questions without bounds")
 NOT_BOUND = {"priority", "low_priority_query_wait_time_ms"}
 
 
 class Cell(msgspec.Struct, frozen=True, kw_only=True):
-    """One arm of one round; `answers` by HTTP status or reason."""
+    """One arm of one round; `answers` by HTTP status or reason.
+
+    Freshness is from acceptance until the event can be asked for; what takes longer than the watch
+    waits counts as that long.
+    """
 
     arm: str
     acknowledged_per_second: int
@@ -135,14 +140,24 @@ def measure(arm: str, chosen: argparse.Namespace, connection: Connection, settin
         _post(template, connection, WARM_SECONDS, chosen.rate)
         before = read_numbers(connection)
         sent = _post(template, connection, chosen.seconds, chosen.rate)
-        after = wait_told(connection, before, sent.batches * BATCH)
+        try:
+            after = wait_told(connection, before, sent.batches * BATCH)
+            fresh = round(freshness(before, after, 0.95), 2)
+        except AssertionError:  # not stored within the time the watch waits
+            fresh = float(TOLD_SECONDS_MAX)
+    for _ in range(DRAINS_MAX):  # the next arm begins with nothing left over
+        try:
+            wait_told(connection, before, sent.batches * BATCH)
+            break
+        except AssertionError:
+            continue
     return Cell(
         arm=arm,
         acknowledged_per_second=round(sent.batches * BATCH / sent.seconds),
         p50_ms=sent.percentile_ms(0.5),
         p99_ms=sent.percentile_ms(0.99),
         max_ms=sent.percentile_ms(1.0),
-        fresh_p95_seconds=round(freshness(before, after, 0.95), 2),
+        fresh_p95_seconds=fresh,
         answers=dict(askers.answers),
     )
 

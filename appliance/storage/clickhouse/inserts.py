@@ -26,7 +26,11 @@ class Rollup(StrEnum):
     PROPERTIES = "property_keys_event_buckets"
 
 
+PRIORITY_ROWS: Final = 1
+"""Questions, which have greater numbers, pause for what is done with rows (decision 0037)."""
+
 INSERT_SETTINGS: Final[dict[str, Setting]] = {
+    "priority": PRIORITY_ROWS,
     # a queue inside the engine would acknowledge before the rows are stored
     "async_insert": 0,
     "insert_deduplicate": 1,
@@ -49,7 +53,11 @@ INSERT_SETTINGS: Final[dict[str, Setting]] = {
     "compile_aggregate_expressions": 0,
 }
 
-LOOKUP_SETTINGS: Final[dict[str, Setting]] = {"max_threads": 1, "max_execution_time": 30}
+LOOKUP_SETTINGS: Final[dict[str, Setting]] = {
+    "max_threads": 1,
+    "max_execution_time": 30,
+    "priority": PRIORITY_ROWS,
+}
 
 _FIND_STORED: Final = """
 SELECT DISTINCT

@@ -13,7 +13,7 @@ from tests.integration.clickhouse_http.test_faults import SLOW, eventually, open
 pytestmark = pytest.mark.integration
 
 PLACES = 4
-HEAVY = "2"
+HEAVY = "3"
 MEBIBYTE = 1 << 20
 NO_PLACE = "202"
 NO_MEMORY = "241"
@@ -119,9 +119,12 @@ def test_bounds_of_a_statement_that_yields() -> None:
     assert yielding_settings(given, memory_bytes_max=6000, cores=2) == {
         "priority": "3",
         "max_memory_usage": "1000",
-        "max_threads": "2",
+        "max_threads": "1",
         "max_bytes_before_external_sort": "500",
     }
+    light = yielding_settings({"priority": "2"}, memory_bytes_max=6000, cores=2)
+    assert light["max_threads"] == "2"
     assert not yields({})
     assert not yields({"priority": "0"})
-    assert yields({"priority": "1"})
+    assert not yields({"priority": "1"})
+    assert yields({"priority": "2"})

@@ -171,9 +171,10 @@ async def test_a_failing_question_gives_its_place_back():
 @pytest.mark.parametrize("queries_max", [1, 2, 3, 4, 8, 16, 100])
 def test_the_engine_keeps_places_for_what_is_stored(queries_max: int):
     """From four places on a quarter stays free; below, every weight has one."""
-    shares = plan_shares(queries_max)
+    shares = plan_shares(queries_max, cores=64)
     used = sum(share.together for share in shares.values())
     assert used <= max(queries_max - queries_max // 4, 2)
+    assert plan_shares(queries_max, cores=1)[HEAVY].together <= 2
     for share in shares.values():
         assert 1 <= share.of_one_project <= share.together
         assert share.of_one_project < share.together or share.together == 1

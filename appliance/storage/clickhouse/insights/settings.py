@@ -1,8 +1,9 @@
 """What one insight may take from the event store.
 
 Invariant: every question has limits of time, memory, threads and rows; large groupings spill to
-disk before they fail [insights 21.4]. Every question has a priority, inserts have none and never
-wait: an engine of ours holds whoever has one to a share of itself (`clickhouse_http/limits.py`).
+disk before they fail [insights 21.4]. Every question comes after what the events worker does
+(`PRIORITY_ROWS` in `inserts.py`), and an engine of ours holds it to a share of itself
+(`clickhouse_http/limits.py`).
 """
 
 from collections.abc import Mapping
@@ -26,12 +27,12 @@ RESULT_ROWS_MAX: Final = 500_000
 
 STATEMENT_BYTES_MAX: Final = 4 * _MEBIBYTE
 
-PRIORITY_LIGHT: Final = 1
-"""The smallest number goes first; the others pause while it runs (decision 0037)."""
+PRIORITY_LIGHT: Final = 2
+"""The smallest number goes first; the others pause while it runs (decision 0037). 1 is of rows."""
 
-PRIORITY_HEAVY: Final = 2
-PRIORITY_QUIET: Final = 3
-PRIORITY_BULK: Final = 4
+PRIORITY_HEAVY: Final = 3
+PRIORITY_QUIET: Final = 4
+PRIORITY_BULK: Final = 5
 """Of an export: whoever waits for a file waits for minutes."""
 
 PAUSE_MS_MAX: Final = 100
