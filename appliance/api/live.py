@@ -132,7 +132,7 @@ class LivePage:
         gone = asyncio.ensure_future(until_gone(receive))
         barred = asyncio.ensure_future(self._until_barred(call, watcher))
         over = asyncio.ensure_future(watcher.over.wait())
-        tasks: set[asyncio.Future[object]] = {telling, gone, barred, over}
+        tasks = {telling, gone, barred, over}
         LIVE_WATCHERS.inc()
         try:
             await asyncio.wait({telling, gone, over}, return_when=asyncio.FIRST_COMPLETED)
