@@ -28,11 +28,9 @@ from appliance.api.leaving import unless_gone
 from appliance.api.ports import Access, Keys
 from appliance.api.protocols import Answer, Headers, media_type, refusal
 from appliance.base.errors import InvalidInputError, UnauthenticatedError
-from appliance.domain.access.callers import Actor, ActorKind
 from appliance.domain.access.permissions import EXPERT_SQL
 from appliance.domain.expert_sql.answers import MEDIA_TYPES, Form
 from appliance.services.expert_sql import ExpertSqlService
-from appliance.services.keys import Principal as KeyHolder
 
 PATH: Final = "/query"
 BODY_BYTES_MAX: Final = 256 << 10
@@ -119,7 +117,7 @@ class QueryDoor:
         signed_in = call.signed_in
         org_id = signed_in.project.org_id if signed_in and signed_in.project else ""
         async with self._service.ask(
-            _actor(call), project_id=call.caller.project_id, sql=sql, form=form, org_id=org_id
+            call.actor, project_id=call.caller.project_id, sql=sql, form=form, org_id=org_id
         ) as pieces:
             await answering.stream(pieces, MEDIA_TYPES[form])
 
@@ -159,13 +157,6 @@ class _Answering:
         self.status, self.started = 200, True
         headers = [(b"content-type", kind.encode()), *self._headers]
         await self._send({"type": "http.response.start", "status": 200, "headers": headers})
-
-
-def _actor(call: Call) -> Actor:
-    """Who the audit log says it was: the customer, or which key."""
-    if isinstance(call.principal, KeyHolder):
-        return Actor(kind=ActorKind.KEY, id=call.principal.key_id, address=call.address)
-    return call.actor
 
 
 def _read(headers: Mapping[str, str], body: bytes) -> _Asked:
