@@ -97,9 +97,7 @@ class Cohorts(CohortsService):
     ) -> pb.PreviewResponse:
         caller = current_call.get().caller
         assert request.subject is not None, "the schema needs it"
-        people = await self._kept.preview(
-            caller.project_id, caller.timezone, request.subject.value
-        )
+        people = await self._kept.preview(caller.project_id, caller.timezone, request.subject.value)
         return pb.PreviewResponse(people=people)
 
     async def list_members(
