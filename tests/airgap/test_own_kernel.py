@@ -1,7 +1,7 @@
 """A host whose clock is wrong by years, and whose kernel has no user namespaces (T13).
 
-The other guests share clock and kernel with this machine, so this one runs in QEMU without KVM: it
-is ten times slower, more on a busy machine, and runs with `scripts/test --airgap` only.
+The other guests share clock and kernel with this machine, so this one runs User Mode Linux: calls
+of its kernel are dear, and it runs with `scripts/test --airgap` only.
 """
 
 import json
@@ -16,7 +16,7 @@ import pytest
 
 from tests.support.guest import Guest
 from tests.support.installed import Installed
-from tests.support.machine import PACKAGES, Machine, own_kernel_machine, why_not
+from tests.support.machine import Machine, own_kernel_machine, why_not
 from tests.support.releases import Releases
 
 pytestmark = [
@@ -34,9 +34,10 @@ PATIENCE = 20
 
 @pytest.fixture
 def bare(tmp_path: Path, releases: Releases) -> Guest:
-    """A root that was never booted, with the first release in root's home as a tarball."""
-    guest = Guest(tmp_path, f"pugk{os.getpid() % 100000}", packages=PACKAGES)
+    """A root that was never booted, with both releases in root's home as tarballs."""
+    guest = Guest(tmp_path, f"pugk{os.getpid() % 100000}")
     releases.copy_into(guest, releases.first)
+    releases.copy_into(guest, releases.second)
     return guest
 
 
@@ -86,8 +87,8 @@ class Life:
         return found["severity"], found["cause"]
 
 
-def test_installing_years_in_the_past(bare: Guest, releases: Releases) -> None:
-    """Preflight says so and goes on; no user namespaces either."""
+def test_the_whole_life_years_in_the_past(bare: Guest, releases: Releases) -> None:
+    """From the tarball to the purge, with a clock that is older than the release."""
     with with_own_kernel(bare) as machine:
         assert machine.run("cat", "/proc/sys/user/max_user_namespaces").stdout.strip() == "0"
         assert machine.run("unshare", "--user", "true", check=False).returncode != 0
@@ -101,9 +102,25 @@ def test_installing_years_in_the_past(bare: Guest, releases: Releases) -> None:
         assert "before this release was made" in said
         assert "user namespaces are switched off" in said
         appliance = Installed(machine, patience=PATIENCE)
-        with told("first use"):
+        life = Life(machine, appliance)
+        with told("first use, and a backup"):
             appliance.make_project()
-            Life(machine, appliance).use()
+            life.use()
+            life.back_up()
+        with told("upgrading"):
+            appliance.pug("upgrade", f"/root/{releases.second.name}")
+        life.use()
+        with told("rolling back"):
+            appliance.pug("rollback")
+            appliance.wait_answering()
+        appliance.shows("clockwork", life.sent)
+        with told("restoring"):
+            appliance.pug("backup", "restore", life.backups[0], "--yes")
+            appliance.wait_answering()
+        appliance.shows("clockwork", 6)
+        assert machine.now() < PAST + timedelta(days=1)
+        with told("purging"):
+            appliance.pug("uninstall", "--purge", "--yes")
 
 
 def test_the_life_while_the_clock_jumps(bare: Guest, releases: Releases) -> None:
