@@ -46,8 +46,8 @@ ANSWER_SECONDS_MAX = 60
 WORDS = {
     '"click"': '"product_viewed"',
     '"signup"': '"add_to_cart"',
-    '"plan"': '"category"',
-    '"pro"': '"ferns"',
+    '"plan"': '"$os"',
+    '"pro"': '"Windows"',
 }
 """What the benchmark's events are called in the demo's shop."""
 _CACHES = ("MARK CACHE", "UNCOMPRESSED CACHE", "QUERY CONDITION CACHE", "PRIMARY INDEX CACHE")
@@ -243,6 +243,7 @@ async def run(data_dir: Path, *, events: int, days: int, rounds: int) -> Report:
         cells = [
             await asker.cell(name, [in_words_of_the_shop(spec)]) for name, spec in QUESTIONS.items()
         ]
+        singles = tuple(cells)
         for name, specs in PAGES.items():
             cells.append(await asker.cell(name, list(map(in_words_of_the_shop, specs))))
     finally:
@@ -254,7 +255,7 @@ async def run(data_dir: Path, *, events: int, days: int, rounds: int) -> Report:
         visible_seconds=round(waited, 1),
         cells=cells,
         empty=asker.empty,
-        slow=[cell.name for cell in cells if cell.warm_ms > WARM_MS_MAX],
+        slow=[cell.name for cell in singles if cell.warm_ms > WARM_MS_MAX],
     )
 
 
