@@ -20,9 +20,6 @@ from bundle.source import Source, own_data, own_modules
 _SECONDS_MAX: Final = 600.0
 _SPEC: Final = "pug-appliance.spec"
 _LOADER_VARIABLE: Final = "LD_LIBRARY_PATH"
-_SHADOWED: Final = {"multipart.py": "multipart"}
-"""Modules, and whose they are, that stand beside a package of the same name. `python-multipart`
-brings one that reads the other's file from `sys.path`; a frozen program has no such file."""
 
 
 class Frozen(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,7 +51,7 @@ def freeze(source: Source, work: Path, *, date: int) -> Frozen:
     result = work / "result.json"
     orders = Orders(
         # What stands in for a package is found before the package.
-        search=[str(SUBSTITUTES), str(brought_forward(work)), str(source.folder)],
+        search=[str(SUBSTITUTES), str(source.folder)],
         script=str(source.folder / "appliance" / "__main__.py"),
         modules=[*own_modules(source.folder), *_names("hidden-imports.txt")],
         data=[*own_data(source.folder), *_version_records()],
@@ -117,17 +114,6 @@ def _environment(work: Path, date: int) -> dict[str, str]:
         # A developer's interpreter may need it to find its own libraries.
         environment[_LOADER_VARIABLE] = os.environ[_LOADER_VARIABLE]
     return environment
-
-
-def brought_forward(work: Path) -> Path:
-    """A folder in which shadowed modules are found before the packages of the same name."""
-    folder = work / "forward"
-    folder.mkdir(exist_ok=True)
-    for name, package in _SHADOWED.items():
-        link = folder / name
-        link.unlink(missing_ok=True)
-        link.symlink_to(Path(str(metadata.distribution(package).locate_file(name))))
-    return folder
 
 
 def _engine_bridge() -> list[tuple[str, str]]:
