@@ -176,7 +176,9 @@ async def test_what_cannot_be_read_is_refused_for_good(client: httpx.AsyncClient
 
 
 @pytest.mark.parametrize(
-    "body", [b" " * (BODY_BYTES_MAX + 1), gzip.compress(b" " * (BODY_BYTES_MAX + 1))]
+    "body",
+    [b" " * (BODY_BYTES_MAX + 1), gzip.compress(b" " * (BODY_BYTES_MAX + 1))],
+    ids=["plain", "packed"],
 )
 async def test_too_much_is_refused_for_good(client: httpx.AsyncClient, body: bytes):
     """Packed or not."""
