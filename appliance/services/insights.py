@@ -14,7 +14,7 @@ from appliance.base.clock import Clock
 from appliance.base.errors import ApplianceError, InvalidInputError
 from appliance.domain.cohorts.resolve import Moment
 from appliance.domain.insights.people_behind import plan_people_behind
-from appliance.domain.insights.plan import plan_insight
+from appliance.domain.insights.plan import InsightPlan, plan_insight
 from appliance.domain.insights.spec import Dimension, InsightSpec, TopK
 from appliance.domain.insights.weight import Weight, weigh
 from appliance.domain.insights.wire import (
@@ -84,16 +84,7 @@ class InsightsService:
         (`COHORT_NOT_FOUND`), UnservedError for a type of insight that only newer clients know,
         UnavailableError, TimedOutError and ExhaustedError of the stores.
         """
-        now_ms = self._now_ms()
-        spec = parse_query(request, timezone=project.timezone)
-        if self._cohorts is not None:
-            spec = await self._cohorts.complete(project.project_id, spec, now_ms)
-        plan = plan_insight(
-            spec,
-            project_id=project.project_id,
-            now_ms=now_ms,
-            layered_flows=self._layered_flows,
-        )
+        spec, plan = await self._plan(project, request)
         asked = await self._name(project, spec)
         known = self._kept.find(asked) if self._kept and asked else None
         if known is not None:
@@ -106,6 +97,25 @@ class InsightsService:
         if self._kept and asked:
             self._kept.keep(asked, answer.to_binary())
         return answer
+
+    async def plan(self, project: Project, request: QueryRequest) -> InsightPlan:
+        """How a question would be answered now; raises as `query` does, but for the event store."""
+        return (await self._plan(project, request))[1]
+
+    async def _plan(
+        self, project: Project, request: QueryRequest
+    ) -> tuple[InsightSpec, InsightPlan]:
+        now_ms = self._now_ms()
+        spec = parse_query(request, timezone=project.timezone)
+        if self._cohorts is not None:
+            spec = await self._cohorts.complete(project.project_id, spec, now_ms)
+        plan = plan_insight(
+            spec,
+            project_id=project.project_id,
+            now_ms=now_ms,
+            layered_flows=self._layered_flows,
+        )
+        return spec, plan
 
     def _now_ms(self) -> int:
         return (self._clock.now() - _EPOCH) // timedelta(milliseconds=1)

@@ -166,7 +166,7 @@ class Services:
             ids=ids,
             slots=slots,
         )
-        self.queries = QueryDesk(stores, endpoints.clickhouse, self.control.audit, chosen)
+        self.queries = QueryDesk(stores, endpoints.clickhouse, self.control.audit, self.insights)
         self.projects = self.control.projects
         self.limits = LimitsService(stores, self.control.audit, chosen)
         self.key_chain = self.control.api_keys

@@ -54,6 +54,7 @@ from appliance.services.compat import CompatService
 from appliance.services.control import ControlPlane
 from appliance.services.dashboards.desk import DashboardDesk
 from appliance.services.discovery import DiscoveryService
+from appliance.services.insights import InsightsService
 from appliance.services.live import LiveService
 from appliance.services.people import PeopleService
 from appliance.services.query_desk import QueryDesk
@@ -65,6 +66,7 @@ from appliance.storage.clickhouse.activity_read import ActivityReader
 from appliance.storage.clickhouse.client import ClickHouse
 from appliance.storage.clickhouse.discovery import DiscoveryReader
 from appliance.storage.clickhouse.insights.members import ClickHouseMembers
+from appliance.storage.clickhouse.insights.run import ClickHouseInsights
 from appliance.storage.clickhouse.live_read import LiveReader
 from appliance.storage.clickhouse.people_read import PeopleReader
 from appliance.storage.postgres.pool import Postgres
@@ -246,7 +248,6 @@ class MemoryServices:
             clock=SystemClock(),
             ids=IdMaker(),
         )
-        self.queries = QueryDesk(stores, _NOWHERE, self.control.audit, SystemClock())
         self.annotations = AnnotationsService(stores.postgres, self.control.audit, ids=IdMaker())
         self.alerts = make_alerts(
             stores.postgres,
@@ -256,7 +257,8 @@ class MemoryServices:
             clock=SystemClock(),
             ids=IdMaker(),
         )
-        self.queries = QueryDesk(stores, _NOWHERE, self.control.audit, SystemClock())
+        unasked = InsightsService(ClickHouseInsights(ClickHouse(_NOWHERE)), SystemClock())
+        self.queries = QueryDesk(stores, _NOWHERE, self.control.audit, unasked)
         people = PeopleReader(ClickHouse(_NOWHERE))
         self.people = PeopleService(people)
         events = ActivityReader(ClickHouse(_NOWHERE))
