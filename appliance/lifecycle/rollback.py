@@ -174,7 +174,9 @@ class _Stores:
         await self._switchover.until_runs(self._change.wanted, seconds_max=_REPLACE_SECONDS_MAX)
 
     async def stop_only(self) -> None:
-        await self._systemctl("stop", *_STORE_UNITS)
+        # At boot they wait for `recover`; to stop them would take their turn away for good.
+        if not await self._switchover.is_booting():
+            await self._systemctl("stop", *_STORE_UNITS)
 
     async def start(self) -> None:
         if not await self._switchover.is_booting():

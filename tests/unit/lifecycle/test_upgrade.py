@@ -245,6 +245,22 @@ async def test_the_stores_go_back_between_stopping_and_starting(machine: PlayedM
     assert plan.committed_at() == names.index("commit") + 1
 
 
+@pytest.mark.parametrize("last", ["quiet", "wake"])
+async def test_stores_start_after_a_way_back_at_boot(machine: PlayedMachine, last: str) -> None:
+    """Power failed while they were stopped or started; what is undone then takes no turn away."""
+    machine.put_release(BUNDLE, CHANGED)
+    machine.stands_at(SECOND, previous=FIRST)
+    change = Change(leaving=SECOND, wanted=FIRST, previous_before=FIRST, previous_after="")
+    steps = Rollbacker(machine.tools, machine.origin).plan(change, "point").steps
+    machine.cut_power()
+    for step in reversed([step for step in steps if step.name in {"quiet", last}]):
+        assert step.undo is not None
+        await step.undo()
+    machine.boot()
+    assert machine.running("pug-postgres.service")
+    assert machine.running("pug-clickhouse.service")
+
+
 @pytest.mark.parametrize(
     ("changes", "kind", "reason"),
     [
