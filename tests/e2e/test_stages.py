@@ -65,7 +65,8 @@ def stopped(stack: Stack, component: str) -> Generator[None]:
 
 def test_numbers_of_every_stage(stack: Stack) -> None:
     """Rows, freshness, the queue and every process; the names are those that alerts name."""
-    reaches(stack, "worker_report_age_seconds", "process=events", 0)
+    for process in ("events", "background"):
+        reaches(stack, "worker_report_age_seconds", f"process={process}", 0)
     before = number(stack, "worker_freshness_seconds_count", "worker=events")
     stack.post([make_event("stages") for _ in range(20)])
     stack.trend_reaches("stages", 20)
