@@ -26,7 +26,7 @@ from appliance.api.address import TrustedProxies
 from appliance.api.call import Boundary
 from appliance.api.compat.doors import CompatDoors
 from appliance.api.cors import CorsPolicy
-from appliance.api.frame import SAFETY_HEADERS, Frame, door, send_whole
+from appliance.api.frame import SAFETY_HEADERS, Frame, door, made_safe, send_whole
 from appliance.api.gateway import Gateway
 from appliance.api.graphql.door import GraphQLDoor
 from appliance.api.limits import BodyBudget
@@ -174,12 +174,7 @@ def _mount(gateway: Gateway, service: MountedService) -> ASGIRouteHandler:
 
 def _page(path: str, ask: Callable[[], Awaitable[Answer]]) -> ASGIRouteHandler:
     async def serve(scope: HTTPScope, receive: Receive, send: Send) -> None:  # noqa: ARG001 the shape of ASGI
-        answer = await ask()
-        names = {name for name, _ in answer.headers}
-        missing = [pair for pair in SAFETY_HEADERS if pair[0] not in names]
-        headers = [*answer.headers, *missing]
-        whole = Answer(status=answer.status, headers=headers, body=answer.body)
-        await send_whole(send, whole, has_body=scope["method"] != "HEAD")
+        await send_whole(send, made_safe(await ask()), has_body=scope["method"] != "HEAD")
 
     return door(path, serve)
 

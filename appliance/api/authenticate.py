@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl
 
 from msgspec import Struct
 
-from appliance.api.call import Boundary
+from appliance.api.call import Boundary, Call
 from appliance.api.ports import Access, Keys, Principal
 from appliance.base.errors import UnauthenticatedError
 from appliance.domain.access.callers import SignedIn
@@ -55,6 +55,12 @@ async def authenticate(
         case Boundary.MCP:
             return Caller(principal=await _resolve(keys, agent_token(headers)))
     assert_never(boundary)
+
+
+async def admit(call: Call, query: bytes, keys: Keys, access: Access) -> None:
+    """Write into a call whom its credential stands for; raises as `authenticate` does."""
+    caller = await authenticate(call.boundary, call.headers, query, keys, access)
+    call.principal, call.signed_in = caller.principal, caller.signed_in
 
 
 def agent_token(headers: Mapping[str, str]) -> str | None:

@@ -127,6 +127,13 @@ def door(
     return asgi(path, is_mount=with_below, copy_scope=False)(enter)
 
 
+def made_safe(answer: Answer) -> Answer:
+    """The answer with those of `SAFETY_HEADERS` that it does not set itself."""
+    names = {name for name, _ in answer.headers}
+    missing = [pair for pair in SAFETY_HEADERS if pair[0] not in names]
+    return Answer(status=answer.status, headers=[*answer.headers, *missing], body=answer.body)
+
+
 async def send_whole(send: Send, answer: Answer, *, has_body: bool = True) -> None:
     """Send an answer with its length; without its body where HEAD was asked."""
     headers = [*answer.headers, (b"content-length", b"%d" % len(answer.body))]

@@ -13,7 +13,7 @@ from connectrpc.errors import ConnectError
 from litestar.types import HTTPScope, Message, Receive, Scope, Send
 
 from appliance.api import grpc_web_text
-from appliance.api.authenticate import authenticate
+from appliance.api.authenticate import admit
 from appliance.api.call import Boundary, Call, current_call
 from appliance.api.cors import CorsPolicy, is_preflight
 from appliance.api.errors import wire_error
@@ -131,13 +131,9 @@ class Gateway:
 
     async def _admit(self, call: Call, scope: HTTPScope) -> None:
         try:
-            caller = await authenticate(
-                call.boundary, call.headers, scope["query_string"], self._keys, self._access
-            )
+            await admit(call, scope["query_string"], self._keys, self._access)
         except Exception as error:
             raise Refused(wire_error(error)) from error
-        call.principal = caller.principal
-        call.signed_in = caller.signed_in
 
     def _check(
         self, service: MountedService, method: str, scope: HTTPScope, protocol: Protocol | None

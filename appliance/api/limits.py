@@ -123,6 +123,18 @@ def limited(receive: Receive, bytes_max: int, *, seconds_max: float = BODY_SECON
     return receive_limited
 
 
+async def whole_body(receive: Receive) -> bytes | None:
+    """The rest of a body, out of a `limited` receive; None when its sender left before its end."""
+    parts: list[bytes] = []
+    while True:
+        message = await receive()
+        if message["type"] != "http.request":
+            return None
+        parts.append(message["body"])
+        if not message["more_body"]:
+            return b"".join(parts)
+
+
 async def discard(receive: Receive, bytes_max: int) -> None:
     """Let a body come in and keep nothing of it, up to the limit and for a bounded time.
 

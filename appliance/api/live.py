@@ -15,7 +15,7 @@ import structlog
 from litestar.handlers import ASGIRouteHandler
 from litestar.types import HTTPScope, Receive, Send
 
-from appliance.api.authenticate import authenticate
+from appliance.api.authenticate import admit
 from appliance.api.authorize import authorize
 from appliance.api.call import Boundary, Call
 from appliance.api.cors import CorsPolicy, is_preflight
@@ -149,9 +149,7 @@ class LivePage:
 
     async def _admit(self, call: Call) -> None:
         """Return when the caller may watch the project that the credential names."""
-        caller = await authenticate(call.boundary, call.headers, b"", self._keys, self._access)
-        call.principal = caller.principal
-        call.signed_in = caller.signed_in
+        await admit(call, b"", self._keys, self._access)
         await authorize(RIGHT, None, call, self._access)
 
     async def _until_barred(self, call: Call, watcher: Watcher) -> None:

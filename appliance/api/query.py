@@ -17,7 +17,7 @@ from connectrpc.errors import ConnectError
 from litestar.handlers import ASGIRouteHandler
 from litestar.types import HTTPScope, Receive, Send
 
-from appliance.api.authenticate import authenticate
+from appliance.api.authenticate import admit
 from appliance.api.authorize import check_role
 from appliance.api.call import Boundary, Call
 from appliance.api.compat.bodies import Incoming, read_query
@@ -104,10 +104,7 @@ class QueryDoor:
         await unless_gone(self._answer(call, asked.query, form, answering), receive)
 
     async def _admit(self, call: Call, scope: HTTPScope) -> None:
-        caller = await authenticate(
-            call.boundary, call.headers, scope["query_string"], self._keys, self._access
-        )
-        call.principal, call.signed_in = caller.principal, caller.signed_in
+        await admit(call, scope["query_string"], self._keys, self._access)
         if call.principal is None:
             raise UnauthenticatedError("UNAUTHENTICATED", "a project is needed: send x-project-id")
         if call.signed_in is not None and call.signed_in.project is not None:

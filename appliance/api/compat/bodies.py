@@ -16,7 +16,7 @@ import msgspec
 from litestar.types import Receive
 
 from appliance.api.errors import undecodable
-from appliance.api.limits import BoundedGzip, BoundedZstd, discard, limited, too_large
+from appliance.api.limits import BoundedGzip, BoundedZstd, discard, limited, too_large, whole_body
 
 FIELDS_MAX: Final = 64
 _GZIP: Final = b"\x1f\x8b"
@@ -46,14 +46,11 @@ class Incoming:
 
     async def read(self) -> bytes:
         """The whole body; raises ConnectError when it is too large, too slow or cut."""
-        parts: list[bytes] = []
-        while not self._complete:
-            message = await self._bounded()
-            if message["type"] != "http.request":
-                raise undecodable("the body is cut")
-            parts.append(message["body"])
-            self._complete = not message["more_body"]
-        return b"".join(parts)
+        body = await whole_body(self._bounded)
+        if body is None:
+            raise undecodable("the body is cut")
+        self._complete = True
+        return body
 
     async def discard(self) -> None:
         """Let the rest of the body come in and keep nothing of it."""

@@ -19,11 +19,11 @@ from litestar.types import HTTPScope, Receive, Send
 from appliance.api import web
 from appliance.api.call import Boundary, Call
 from appliance.api.errors import undecodable
-from appliance.api.frame import SAFETY_HEADERS, Frame, door, send_whole
+from appliance.api.frame import Frame, door, made_safe, send_whole
 from appliance.api.graphql.credentials import asking_caller
 from appliance.api.graphql.telling import Told, refused
 from appliance.api.leaving import unless_gone
-from appliance.api.limits import discard, limited, too_large
+from appliance.api.limits import discard, limited, too_large, whole_body
 from appliance.api.ports import Services
 from appliance.api.protocols import Answer, Headers, media_type
 from appliance.base.errors import HTTP_STATUS, ConnectCode, TimedOutError
@@ -72,10 +72,7 @@ class GraphQLDoor:
             visit.status = answer.status
             if answer.status != _OK and visit.call.code == "ok":
                 visit.code = f"http_{answer.status}"
-            names = {name for name, _ in answer.headers}
-            missing = [pair for pair in SAFETY_HEADERS if pair[0] not in names]
-            headers = [*answer.headers, *missing]
-            await send_whole(send, Answer(status=answer.status, headers=headers, body=answer.body))
+            await send_whole(send, made_safe(answer))
 
     async def _answer(self, scope: HTTPScope, call: Call, receive: Receive) -> Answer | None:
         """The answer; None when the caller has gone."""
@@ -133,14 +130,10 @@ class GraphQLDoor:
         length = call.headers.get("content-length", "0")
         if not length.isdecimal() or int(length) > self._body_bytes_max:
             raise too_large(self._body_bytes_max)
-        bounded, parts = limited(receive, self._body_bytes_max), list[bytes]()
-        while True:
-            message = await bounded()
-            if message["type"] != "http.request":
-                raise undecodable("the body ended before its end")
-            parts.append(message["body"])
-            if not message["more_body"]:
-                return b"".join(parts)
+        body = await whole_body(limited(receive, self._body_bytes_max))
+        if body is None:
+            raise undecodable("the body ended before its end")
+        return body
 
     async def _loaded(self) -> "Engine":
         async with self._loading:

@@ -16,13 +16,13 @@ from connectrpc.errors import ConnectError
 from litestar.handlers import ASGIRouteHandler
 from litestar.types import HTTPScope, Message, Receive, Send
 
-from appliance.api.authenticate import agent_token, authenticate
+from appliance.api.authenticate import admit, agent_token
 from appliance.api.call import Boundary, Call
 from appliance.api.errors import wire_error
 from appliance.api.frame import SAFETY_HEADERS, Frame, door, send_whole
 from appliance.api.gateway import Refused
 from appliance.api.leaving import unless_gone
-from appliance.api.limits import discard, limited
+from appliance.api.limits import discard, limited, whole_body
 from appliance.api.mcp.inner import Asked, body_then
 from appliance.api.mcp.tools import Tools
 from appliance.api.ports import Access, Keys
@@ -80,10 +80,7 @@ class McpEndpoint:
         self, call: Call, scope: HTTPScope, receive: Receive, outgoing: "_Outgoing"
     ) -> None:
         try:
-            caller = await authenticate(
-                call.boundary, call.headers, scope["query_string"], self._keys, self._access
-            )
-            call.principal = caller.principal
+            await admit(call, scope["query_string"], self._keys, self._access)
             _check(scope, call)
             body = await _read(receive)
             key = agent_token(call.headers)
@@ -148,19 +145,14 @@ def _check(scope: HTTPScope, call: Call) -> None:
 
 async def _read(receive: Receive) -> bytes:
     """The body, whole; raises Refused."""
-    bounded = limited(receive, BODY_BYTES_MAX)
-    body = bytearray()
-    while True:
-        try:
-            message = await bounded()
-        except ConnectError as error:
-            status = 413 if error.code is Code.INVALID_ARGUMENT else None
-            raise Refused(error, status=status) from error
-        if message["type"] != "http.request":
-            raise _refused("the request ended before its body", 400)
-        body += message["body"]
-        if not message["more_body"]:
-            return bytes(body)
+    try:
+        body = await whole_body(limited(receive, BODY_BYTES_MAX))
+    except ConnectError as error:
+        status = 413 if error.code is Code.INVALID_ARGUMENT else None
+        raise Refused(error, status=status) from error
+    if body is None:
+        raise _refused("the request ended before its body", 400)
+    return body
 
 
 def _accepts(accept: str) -> bool:
