@@ -16,7 +16,7 @@ MIB = 1 << 20
 DISK_MEBIBYTES = 900
 RESERVE = ("--set", "disk.reserve=200MiB", "--set", "disk.ballast=64MiB")
 NOTHING = ("--set", "disk.reserve=0B", "--set", "disk.ballast=0B")
-BACK_SECONDS_MAX = 60
+BACK_SECONDS_MAX = 90
 
 
 def all_are_there(stack: Stack, sender: Sender, kind: str) -> None:
@@ -51,7 +51,7 @@ def test_events_are_refused_before_the_disk_is_full(tmp_path: Path):
                 filler.leave(150 * MIB)
                 sender.is_refused()
                 assert set(sender.refused) == {(503, "1")}
-                assert stack.trend("soft") > 0
+                until(lambda: stack.trend("soft") > 0 or None, what="answers", seconds=30)
                 metrics = stack.client.get("/metrics").text
                 assert "disk_reserve_bytes 2.097152e+08" in metrics
                 assert "ingest_refused_disk_full_total 0.0" not in metrics
@@ -78,6 +78,7 @@ def test_engines_killed_on_a_full_disk_answer_again_thanks_to_the_ballast(tmp_pa
                     os.kill(stack.pid(victim), signal.SIGKILL)
                 stack.wait_ready()
                 assert filler.free_bytes < 64 * MIB
+                until(lambda: stack.trend("hard") > 0 or None, what="answers", seconds=30)
                 for _ in range(20):
                     assert stack.trend("hard") > 0, stack.log.read_text()
                 assert stack.trend("hard") > 0
@@ -106,7 +107,7 @@ def test_without_reserve_and_ballast(tmp_path: Path):
                 until(
                     lambda: True if stack.status()["postgres"]["state"] == "BACKING_OFF" else None,
                     what="a PostgreSQL that cannot start",
-                    seconds=30,
+                    seconds=BACK_SECONDS_MAX,
                 )
                 assert {status for status, _ in sender.refused} == {503}
                 filler.give_back()

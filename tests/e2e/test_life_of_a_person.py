@@ -75,7 +75,7 @@ async def callers(request: pytest.FixtureRequest, stack: Stack) -> Callers:
 
 
 async def until(ask: Callable[[], Awaitable[Any]]) -> Any:
-    """The first answer that is something."""
+    """The first answer that is something; None when there is none in time."""
 
     async def asked() -> Any:
         return (await ask()) or None
@@ -83,12 +83,25 @@ async def until(ask: Callable[[], Awaitable[Any]]) -> Any:
     return await poll(asked, every_seconds=0.1, timeout_seconds=VISIBLE_SECONDS_MAX)
 
 
+async def fed(callers: Callers, name: str) -> list[str] | None:
+    """The kinds of the events of a person, in order, once there are four."""
+    feed = await callers.activity.get_activity_feed(
+        GetActivityFeedRequest(distinct_id=name), headers=callers.private
+    )
+    return sorted(one.kind for one in feed.events) if len(feed.events) >= 4 else None
+
+
 async def test_a_person_from_first_event_to_last(stack: Stack, callers: Callers) -> None:
     """Anonymous, named, read, erased."""
     word = uuid4().hex
     anonymous, known = f"anon-{word}", f"user-{word}"
     assert stack.post([make_event("shown", distinct_id=anonymous) for _ in range(3)]).is_success
-    visitor = await until(lambda: callers.get(anonymous))
+
+    async def counted(events: int) -> Profile | None:
+        found = await callers.get(anonymous)
+        return found if found and found.activity and found.activity.total_events == events else None
+
+    visitor = await until(lambda: counted(3))
     assert (visitor.id, visitor.external_id) == (anonymous, "")
     assert visitor.activity.total_events == 3
 
@@ -99,29 +112,30 @@ async def test_a_person_from_first_event_to_last(stack: Stack, callers: Callers)
     assert stack.post([make_event("bought", distinct_id=known)]).is_success
 
     async def whole() -> Profile | None:
-        found = await callers.get(anonymous)
+        found = await counted(4)
         named = found is not None and found.external_id == known
-        is_whole = named and found.activity is not None and found.activity.total_events == 4
-        return found if is_whole else None
+        return found if named and found.properties.to_python() == {"plan": word} else None
 
     person = await until(whole)
     by_name = await callers.people.get_by_external_id(
         GetByExternalIdRequest(external_id=known), headers=callers.private
     )
     assert by_name.profile == person
-    assert person.properties.to_python() == {"plan": word}
-    assert await callers.listed(word) == [known]
+
+    async def is_listed() -> bool:
+        return await callers.listed(word) == [known]
+
+    assert await until(is_listed)
     for name in (person.id, anonymous, known):
-        feed = await callers.activity.get_activity_feed(
-            GetActivityFeedRequest(distinct_id=name), headers=callers.private
+        assert await until(lambda name=name: fed(callers, name)) == [*["bought"], *["shown"] * 3]
+
+    async def told() -> bool:
+        stats = await callers.activity.get_profile_stats(
+            GetProfileStatsRequest(distinct_id=person.id), headers=callers.private
         )
-        assert {one.kind for one in feed.events} == {"shown", "bought"}
-        assert len(feed.events) == 4
-    stats = await callers.activity.get_profile_stats(
-        GetProfileStatsRequest(distinct_id=person.id), headers=callers.private
-    )
-    assert stats.stats is not None
-    assert stats.stats.total_events == 4
+        return stats.stats is not None and stats.stats.total_events == 4
+
+    assert await until(told)
 
     asked = await callers.people.delete(DeleteRequest(id=person.id), headers=callers.private)
 
@@ -132,7 +146,7 @@ async def test_a_person_from_first_event_to_last(stack: Stack, callers: Callers)
         assert state.status != ComplianceRequestStatus.FAILED, state.error
         return state.status == ComplianceRequestStatus.COMPLETED
 
-    await until(erased)
+    assert await until(erased)
     for name in (person.id, anonymous, known):
         assert await callers.get(name) is None
         feed = await callers.activity.get_activity_feed(

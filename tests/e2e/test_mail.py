@@ -7,11 +7,11 @@ import pytest
 from tests.support.smtp_server import TakenMail, smtp_server
 from tests.support.stack import running_stack, until
 
-pytestmark = [pytest.mark.e2e, pytest.mark.slow]
+pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(300)]
 
 REQUEST = "/public.auth.v1.AuthService/RequestMagicLink"
 COMPLETE = "/public.auth.v1.AuthService/CompleteMagicLink"
-MAIL_SECONDS_MAX = 30
+MAIL_SECONDS_MAX = 60
 
 
 def token_of(mail: TakenMail) -> str:

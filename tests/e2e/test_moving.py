@@ -86,7 +86,7 @@ def kill_import_at(stack: Stack, file: Path, records: int, *, project: str = "")
         until(
             lambda: records_done(stack) >= records or None,
             what=f"{records} records",
-            seconds=60,
+            seconds=120,
             pause=0.01,
         )
     finally:
@@ -270,4 +270,4 @@ def test_exports_of_other_systems(stack: Stack, tmp_path: Path) -> None:
         found: Json = answer.json() if answer.status_code == 200 else {}
         return found if "pro" in json.dumps(found) else None
 
-    until(person, what="the person", seconds=60)
+    until(person, what="the person", seconds=120)

@@ -38,14 +38,17 @@ def told(stack: Stack, *arguments: str) -> Json:
     return json.loads(answer.stdout)
 
 
-def leader(stack: Stack) -> Json:
-    """Who leads, as soon as somebody does."""
+@pytest.fixture(scope="module", autouse=True)
+def first_runs(stack: Stack) -> list[Json]:
+    """The first run of every job, waited for before any test asks for a run or kills a leader."""
 
-    def found() -> Json | None:
-        one = told(stack, "jobs", "list")["leader"]
-        return one if isinstance(one, dict) and one["alive"] else None
+    def all_ran() -> list[Json] | None:
+        jobs = told(stack, "jobs", "list")["jobs"]
+        assert isinstance(jobs, list)
+        ran = [one["last"] for one in jobs if one["last"] and one["last"]["ended_at"]]
+        return ran if len(ran) == len(JOBS) else None
 
-    return until(found, what="a leader", seconds=VISIBLE_SECONDS_MAX)
+    return until(all_ran, what="every job", seconds=VISIBLE_SECONDS_MAX)
 
 
 class Traffic:
@@ -73,19 +76,18 @@ class Traffic:
                 self.sent += 1
 
 
-def test_every_job_has_run(stack: Stack) -> None:
+def test_every_job_has_run(stack: Stack, first_runs: list[Json]) -> None:
     """At its first start the leader runs every job once, and `status` says who leads."""
-
-    def all_ran() -> list[Json] | None:
-        jobs = told(stack, "jobs", "list")["jobs"]
-        assert isinstance(jobs, list)
-        ran = [one["last"] for one in jobs if one["last"] and one["last"]["ended_at"]]
-        return ran if len(ran) == len(JOBS) else None
-
-    runs = until(all_ran, what="every job", seconds=VISIBLE_SECONDS_MAX)
-    assert {run["name"]: run["outcome"] for run in runs} == {job.name: "ok" for job in JOBS}, runs
+    outcomes = {run["name"]: run["outcome"] for run in first_runs}
+    assert outcomes == {job.name: "ok" for job in JOBS}, first_runs
+    stack.wait_ready()
     assert stack.status()["background"]["state"] == "READY"
-    assert "jobs: led by" in pug("status", data_dir=stack.data_dir).stdout
+    stack.wait_led()
+
+    def led() -> bool | None:
+        return "jobs: led by" in pug("status", data_dir=stack.data_dir).stdout or None
+
+    until(led, what="a leader in the table", seconds=VISIBLE_SECONDS_MAX)
 
 
 def test_retention(stack: Stack) -> None:
@@ -99,6 +101,7 @@ def test_retention(stack: Stack) -> None:
     ]
     assert stack.post([*late, make_event("kept"), make_event("kept")]).status_code == 200
     stack.trend_reaches("kept", 2)
+    stack.wait_led()
     with Traffic(stack) as traffic:
         done = told(stack, "jobs", "run", "retention")
     assert done["outcome"] == "ok"
@@ -146,11 +149,11 @@ def test_unknown_job(stack: Stack) -> None:
 
 def test_killed(stack: Stack) -> None:
     """A scheduler that is killed comes back and leads in a new term when the lease is over."""
-    before = leader(stack)
+    before = stack.wait_led()
     psutil.Process(stack.pid("background")).kill()
 
     def later() -> Json | None:
-        now = leader(stack)
+        now = stack.wait_led()
         return now if now["term"] != before["term"] else None
 
     after = until(later, what="a new term", seconds=VISIBLE_SECONDS_MAX)
@@ -166,5 +169,9 @@ def test_doctor(stack: Stack) -> None:
         found = json.loads(answer.stdout)["findings"]
         return [one for one in found if one["check"] == "jobs"]
 
-    leader(stack)
-    assert [one["severity"] for one in findings()] == ["ok"]
+    stack.wait_led()
+
+    def content() -> bool | None:
+        return [one["severity"] for one in findings()] == ["ok"] or None
+
+    until(content, what="a content doctor", seconds=VISIBLE_SECONDS_MAX)

@@ -6,7 +6,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.support.stack import make_event, pug, running_stack
+from tests.support.stack import VISIBLE_SECONDS_MAX, make_event, pug, running_stack, until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -32,5 +32,9 @@ def test_the_stack_speaks_https_as_soon_as_there_is_a_certificate(data_dir: Path
         assert pug("tls", "remove", data_dir=data_dir).returncode == 0
         assert pug("restart", "api", data_dir=data_dir).returncode == 0
         stack.wait_ready()
-        plain = httpx.get(url.replace("https:", "http:") + "/readyz")
-        assert plain.status_code == 200
+        plain = url.replace("https:", "http:") + "/readyz"
+        until(
+            lambda: httpx.get(plain, timeout=30).status_code == 200 or None,
+            what="/readyz without TLS",
+            seconds=VISIBLE_SECONDS_MAX,
+        )

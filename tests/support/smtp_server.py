@@ -87,7 +87,7 @@ class SmtpServerProcess:
 
     def mails(self) -> list[TakenMail]:
         """Everything taken so far, oldest first."""
-        lines = self._file.read_bytes().splitlines()
+        *lines, _being_written = self._file.read_bytes().split(b"\n")
         return [msgspec.json.decode(line, type=TakenMail) for line in lines]
 
 

@@ -25,8 +25,8 @@ from appliance.config.connection import Connection, load_connection
 
 FROM_SOURCE: Final = (sys.executable, "-m", "appliance")
 START_SECONDS_MAX: Final = 120
-STOP_SECONDS_MAX: Final = 60
-VISIBLE_SECONDS_MAX: Final = 60
+STOP_SECONDS_MAX: Final = 120
+VISIBLE_SECONDS_MAX: Final = 120
 BATCH_CREATE: Final = "/sdk.events.v1.EventsService/BatchCreate"
 QUERY: Final = "/shared.insights.v1.InsightsService/Query"
 
@@ -121,6 +121,26 @@ class Stack:
             return pid if isinstance(pid, int) else None
 
         return until(found, what=f"pid of {component}", seconds=VISIBLE_SECONDS_MAX)
+
+    def wait_answering(self) -> httpx.Response:
+        """Wait until the API says that it reaches every store: one late store makes it say no."""
+
+        def answering() -> httpx.Response | None:
+            answer = self.client.get("/readyz")
+            return answer if answer.status_code == 200 else None
+
+        return until(answering, what="/readyz 200", seconds=VISIBLE_SECONDS_MAX)
+
+    def wait_led(self) -> Json:
+        """Wait until a scheduler leads, which takes it a moment after it is ready; who it is."""
+
+        def leader() -> Json | None:
+            told = pug("jobs", "list", "--json", data_dir=self.data_dir)
+            assert told.returncode == 0, told.stderr
+            found = json.loads(told.stdout)["leader"]
+            return found if found and found["alive"] else None
+
+        return until(leader, what="a leader", seconds=VISIBLE_SECONDS_MAX)
 
     def wait_ready(self) -> None:
         """Wait until every component is ready again."""

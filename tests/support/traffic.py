@@ -11,7 +11,7 @@ from tests.support.stack import Json, Stack, make_event, until
 
 BATCH_EVENTS = 20
 SENDER_EVENTS = 50
-BACK_SECONDS_MAX = 60
+BACK_SECONDS_MAX = 90
 RETRY_SECONDS = 0.05
 ATTEMPTS_MAX = 2000
 HTTP_OK = 200
@@ -97,7 +97,11 @@ class Sender:
     def is_refused(self, *, times: int = 5) -> None:
         """Return when batches are refused; without a reserve each refusal takes 5 s."""
         wanted = len(self.refused) + times
-        until(lambda: True if len(self.refused) >= wanted else None, what="refusals", seconds=30)
+        until(
+            lambda: True if len(self.refused) >= wanted else None,
+            what="refusals",
+            seconds=BACK_SECONDS_MAX,
+        )
 
     @contextmanager
     def running(self) -> Generator[None]:
