@@ -5,6 +5,7 @@ Invariant: as in `auth.py`, of whose handler this is a part.
 
 from connectrpc.request import RequestContext
 
+from appliance.api.access_cookie import AccessCookie, AnswerHeaders
 from appliance.api.call import current_call
 from appliance.gen.public.auth.v1.auth_connect import AuthService
 from appliance.gen.public.auth.v1.auth_pb import (
@@ -20,6 +21,7 @@ from appliance.gen.public.auth.v1.auth_pb import (
 )
 from appliance.services.oidc.provider import Passage
 from appliance.services.oidc.service import OidcService, provider_disabled
+from appliance.services.sessions import Session
 
 # ruff: noqa: ARG002 the shape of the library
 
@@ -28,6 +30,11 @@ class ProviderSignIn(AuthService):
     """Signing in by somebody else's word."""
 
     _oidc: OidcService
+    _cookie: AccessCookie
+
+    def _keep(self, answer: AnswerHeaders, session: Session) -> None:
+        """Let a browser on a page of ours keep the session's access token."""
+        self._cookie.give(current_call.get().headers, answer, session.access)
 
     async def get_auth_config(
         self,
@@ -66,6 +73,7 @@ class ProviderSignIn(AuthService):
             timezone=request.timezone,
             address=current_call.get().address,
         )
+        self._keep(ctx.response_headers, session)
         return CompleteOIDCSignInResponse(
             token=session.access.reveal(), refresh_token=session.refresh.reveal()
         )
@@ -83,6 +91,7 @@ class ProviderSignIn(AuthService):
             timezone=request.timezone,
             address=current_call.get().address,
         )
+        self._keep(ctx.response_headers, session)
         return CompleteOAuthSignInResponse(
             token=session.access.reveal(), refresh_token=session.refresh.reveal()
         )
