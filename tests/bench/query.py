@@ -27,18 +27,19 @@ from msgspec.structs import replace
 
 from appliance.base.errors import TimedOutError
 from appliance.config.endpoints import resolve_endpoints
-from appliance.domain.insights.plan import InsightPlan, plan_insight
+from appliance.domain.insights.plan import InsightPlan
 from appliance.domain.insights.route import Source
 from appliance.domain.insights.sessions import SessionNumberPlan, SessionTrendsPlan
 from appliance.domain.insights.shape import SegmentationAnswer
-from appliance.domain.insights.wire import parse_query, render_answer
+from appliance.domain.insights.wire import render_answer
 from appliance.services.insights import InsightsService
 from appliance.services.kept_answers import KeptAnswers
 from appliance.storage.clickhouse.client import ClickHouse
 from appliance.storage.clickhouse.insights.run import ClickHouseInsights
 from appliance.storage.clickhouse.insights.settings import SECONDS_MAX
 from appliance.storage.clickhouse.ledger import migrate_clickhouse
-from tests.bench.query_fill import fill
+from tests.bench.query_cohorts import COHORT_QUESTIONS, SavedCohorts, fill_people
+from tests.bench.query_fill import FIRST, fill
 from tests.bench.query_questions import PAGES, QUESTIONS, request_of
 from tests.support.clocks import FixedClock
 from tests.support.engines import running_engines
@@ -107,18 +108,17 @@ class Bench:
         self._rounds = rounds
         self._store = ClickHouseInsights(clickhouse)
         clock = FixedClock(NOW)
-        self._service = InsightsService(self._store, clock)
-        self._keeping = InsightsService(self._store, clock, kept=KeptAnswers(clock))
+        cohorts = SavedCohorts()
+        self._service = InsightsService(self._store, clock, cohorts=cohorts)
+        self._keeping = InsightsService(
+            self._store, clock, kept=KeptAnswers(clock), cohorts=cohorts
+        )
         self.disagreeing: list[str] = []
 
     async def question(self, name: str, spec) -> list[Cell]:
         """A question from the source that is chosen, and from events."""
         request = request_of(spec)
-        planned = plan_insight(
-            parse_query(request, timezone=""),
-            project_id=Project.project_id,
-            now_ms=int(NOW.timestamp()) * 1000,
-        )
+        planned = await self._service.plan(Project(), request)
         source = source_of(planned)
         chosen = await self._cell(name, source, lambda: self._service.query(Project(), request))
         cells = [replace(chosen, kept_ms=await self._kept_ms(request))]
@@ -281,12 +281,13 @@ async def run(chosen: argparse.Namespace, projects: int) -> Report:
             try:
                 started = time.perf_counter()
                 await fill(clickhouse, chosen.events, projects)
+                await fill_people(clickhouse, FIRST)
                 filled = time.perf_counter() - started
                 ((disk,),) = await clickhouse.rows(DISK)
                 bench = Bench(clickhouse, folder, chosen.rounds)
                 load = os.getloadavg()[0]
                 cells: list[Cell] = []
-                for title, spec in QUESTIONS.items():
+                for title, spec in {**QUESTIONS, **COHORT_QUESTIONS}.items():
                     if chosen.only in title:
                         cells += await bench.question(title, spec)
                 for title, specs in PAGES.items():
