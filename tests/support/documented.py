@@ -1,4 +1,6 @@
-"""What RPCs are documented to answer: accounts, persons, activity [services 2.5, 5, 6, 7, 13].
+"""What RPCs are documented to answer [services 2.5, 5, 6, 7, 13], and those of our own services
+(docs/cohorts.md, docs/alerts.md, docs/expert-sql.md). SDKs call with a key and are told in a way of
+their own: their services are not here.
 
 `ok` is the accept path; the others are `code/REASON`. Errors of the sets *base*, *auth* and *role*
 are added by the gate. Left out, because no caller can bring them about on a healthy appliance:
@@ -25,6 +27,16 @@ _NO_BOARD: Final = "not_found/DASHBOARD_NOT_FOUND"
 _INSIGHTS: Final = "shared.insights.v1.InsightsService"
 _ACTIVITY: Final = "shared.activity.v1.ActivityService"
 _PROFILES: Final = "shared.profiles.v1.ProfilesService"
+_NO_PERSON: Final = "not_found/PROFILE_NOT_FOUND"
+_COHORTS: Final = "appliance.cohorts.v1.CohortsService"
+_NO_COHORT: Final = "not_found/COHORT_NOT_FOUND"
+_BAD_COHORT: Final = "invalid_argument/INVALID_COHORT"
+_ANNOTATIONS: Final = "appliance.annotations.v1.AnnotationsService"
+_NO_ANNOTATION: Final = "not_found/ANNOTATION_NOT_FOUND"
+_ALERTS: Final = "appliance.alerts.v1.AlertsService"
+_NO_ALERT: Final = "not_found/ALERT_NOT_FOUND"
+_QUERIES: Final = "appliance.queries.v1.QueriesService"
+_BAD_TOKEN: Final = "invalid_argument/INVALID_PAGE_TOKEN"
 
 FORMS: Final = ("json", "proto")
 _INVALID: Final = "invalid_argument/INVALID_ARGUMENT"
@@ -41,13 +53,26 @@ _WITHOUT_RULES: Final = frozenset(
         f"{_PROJECTS}/Delete",
         f"{_PROJECTS}/ListApiKeys",
         f"{_BOARDS}/List",
+        f"{_COHORTS}/List",
+        f"{_ALERTS}/List",
     }
 )
 """Methods whose request has no rule that could be broken."""
 
 _SEARCH: Final = (
-    "invalid_argument/INVALID_PAGE_TOKEN",
+    _BAD_TOKEN,
     "invalid_argument/INVALID_ACTIVITY_FILTER",
+)
+_QUESTION: Final = ("invalid_argument/INVALID_INSIGHT_QUERY", _BAD_COHORT, _NO_COHORT)
+_ALERT: Final = (
+    "invalid_argument/INVALID_ALERT_QUESTION",
+    *_QUESTION,
+    "invalid_argument/INVALID_WEBHOOK",
+    "invalid_argument/INVALID_WEBHOOK_URL",
+    "not_found/ORG_MEMBER_NOT_FOUND",
+    "failed_precondition/WEBHOOKS_OFF",
+    "failed_precondition/WEBHOOK_HOST_NOT_LISTED",
+    "failed_precondition/ALERT_SECRET_KEY_MISSING",
 )
 _OWN: Final[dict[str, tuple[str, ...]]] = {
     f"{_AUTH}/SignInWithEmail": (
@@ -147,12 +172,39 @@ _OWN: Final[dict[str, tuple[str, ...]]] = {
     f"{_INSIGHTS}/GetFilterSchema": (),
     f"{_INSIGHTS}/GetPropertyValues": (),
     f"{_ACTIVITY}/GetProfileStats": (),
-    f"{_PROFILES}/Get": ("not_found/PROFILE_NOT_FOUND",),
-    f"{_PROFILES}/GetByExternalId": ("not_found/PROFILE_NOT_FOUND",),
-    f"{_PROFILES}/List": (
-        "invalid_argument/INVALID_PAGE_TOKEN",
-        "invalid_argument/INVALID_PROFILE_FILTER",
+    f"{_INSIGHTS}/Query": _QUESTION,
+    f"{_INSIGHTS}/SegmentUsers": _QUESTION,
+    f"{_PROFILES}/Get": (_NO_PERSON,),
+    f"{_PROFILES}/GetByExternalId": (_NO_PERSON,),
+    f"{_PROFILES}/List": (_BAD_TOKEN, "invalid_argument/INVALID_PROFILE_FILTER"),
+    f"{_PROFILES}/Delete": (_NO_PERSON,),
+    f"{_PROFILES}/DeleteDataSubject": (_NO_PERSON,),
+    f"{_PROFILES}/GetDeletionRequest": ("not_found/DELETION_REQUEST_NOT_FOUND",),
+    f"{_COHORTS}/Create": (
+        _BAD_COHORT,
+        _NO_COHORT,
+        "already_exists/COHORT_NAME_CONFLICT",
+        "resource_exhausted/COHORT_TOO_LARGE",
     ),
+    f"{_COHORTS}/Get": (_NO_COHORT,),
+    f"{_COHORTS}/List": (),
+    f"{_COHORTS}/Update": (_BAD_COHORT, _NO_COHORT, "already_exists/COHORT_NAME_CONFLICT"),
+    f"{_COHORTS}/Delete": (_NO_COHORT, "failed_precondition/COHORT_IN_USE"),
+    f"{_COHORTS}/Preview": (_BAD_COHORT, _NO_COHORT),
+    f"{_COHORTS}/ListMembers": (_NO_COHORT,),
+    f"{_COHORTS}/ChangeIds": (_BAD_COHORT, _NO_COHORT, "resource_exhausted/COHORT_TOO_LARGE"),
+    f"{_ANNOTATIONS}/Create": (_NO_BOARD, "resource_exhausted/ANNOTATIONS_EXHAUSTED"),
+    f"{_ANNOTATIONS}/List": (_BAD_TOKEN,),
+    f"{_ANNOTATIONS}/Update": (_NO_ANNOTATION, _NO_BOARD),
+    f"{_ANNOTATIONS}/Delete": (_NO_ANNOTATION,),
+    f"{_ALERTS}/Create": (*_ALERT, "resource_exhausted/ALERTS_EXHAUSTED"),
+    f"{_ALERTS}/Get": (_NO_ALERT,),
+    f"{_ALERTS}/List": (),
+    f"{_ALERTS}/Update": (*_ALERT, _NO_ALERT),
+    f"{_ALERTS}/Delete": (_NO_ALERT,),
+    f"{_ALERTS}/Test": (_NO_ALERT, "resource_exhausted/ALERT_TESTED_JUST_NOW"),
+    f"{_ALERTS}/ListFirings": (_BAD_TOKEN,),
+    f"{_QUERIES}/ExplainInsight": _QUESTION,
 }
 
 
