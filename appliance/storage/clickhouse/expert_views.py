@@ -41,8 +41,8 @@ FROM
 (
     SELECT session_id, min(stored.start_time) AS start_time, max(stored.end_time) AS end_time,
         sum(stored.event_count) AS event_count,
-        splitByChar('\\0', argMinMerge(entry)) AS first_texts,
-        splitByChar('\\0', argMaxMerge(exit)) AS last_texts
+        splitByChar('\\0', substring(min(entry), 25)) AS first_texts,
+        splitByChar('\\0', substring(max(exit), 25)) AS last_texts
     FROM <database>.dashboard_session_rollup AS stored
     WHERE project_id = <scope> AND scope = ''
     GROUP BY session_id

@@ -40,7 +40,7 @@ SUMMARY: Final = """
     toInt64(sum(event_count)) AS events,
     toInt64(sum(page_view_count)) AS page_views,
     toInt64(uniqMerge(sessions)) AS session_count,
-    splitByChar('\\0', argMaxMerge(latest)) AS texts"""
+    splitByChar('\\0', substring(max(latest), 25)) AS texts"""
 
 _OWNERS: Final = """
 SELECT alias_id, argMax(profile_id, version) AS owner
@@ -83,7 +83,7 @@ LIMIT <limit>
 
 _SUMMARIES: Final = """
     LEFT JOIN (
-        SELECT person, splitByChar('\\0', argMaxMerge(latest)) AS person_texts
+        SELECT person, splitByChar('\\0', substring(max(latest), 25)) AS person_texts
         FROM distinct_id_activity_states AS states
         INNER JOIN (
             SELECT DISTINCT person, distinct_id FROM (
@@ -165,7 +165,9 @@ class PeopleReader:
             owners=fill(_OWNERS, project=project, only=literal("")),
             texts=literal("person_texts" if needs_texts else "emptyArrayString()"),
             own_texts=literal(
-                "splitByChar('\\0', argMaxMerge(latest))" if needs_texts else "emptyArrayString()"
+                "splitByChar('\\0', substring(max(latest), 25))"
+                if needs_texts
+                else "emptyArrayString()"
             ),
             summaries=fill(_SUMMARIES, project=project) if needs_texts else literal(""),
             filters=compile_condition(condition, reading),

@@ -35,8 +35,8 @@ FROM events WHERE project_id = {p:String} GROUP BY session_id ORDER BY 1
 """
 SESSIONS_ROLLED = """
 SELECT toString(session_id), min(start_time), max(end_time), sum(event_count),
-    concat(splitByChar('\\0', argMinMerge(entry))[1], splitByChar('\\0', argMinMerge(entry))[4]),
-    concat(splitByChar('\\0', argMaxMerge(exit))[1], splitByChar('\\0', argMaxMerge(exit))[4])
+    concat(splitByChar('\\0', substring(min(entry), 25))[1], splitByChar('\\0', substring(min(entry), 25))[4]),
+    concat(splitByChar('\\0', substring(max(exit), 25))[1], splitByChar('\\0', substring(max(exit), 25))[4])
 FROM dashboard_session_rollup WHERE project_id = {p:String} AND scope = ''
 GROUP BY session_id ORDER BY 1
 """
@@ -57,7 +57,7 @@ GROUP BY distinct_id ORDER BY 1
 """
 PEOPLE_ROLLED = """
 SELECT distinct_id, min(first_time), max(last_time), sum(event_count), sum(page_view_count),
-    uniqMerge(sessions), splitByChar('\\0', argMaxMerge(latest))[6]
+    uniqMerge(sessions), splitByChar('\\0', substring(max(latest), 25))[6]
 FROM distinct_id_activity_states WHERE project_id = {p:String} GROUP BY distinct_id ORDER BY 1
 """
 DAYS_RAW = """

@@ -159,8 +159,8 @@ def _rollup_end(plan: SessionsPlan, subject: EventProperty) -> Fragment:
     assert isinstance(subject, PromotedProperty), "a roll-up knows promoted properties only"
     is_exit = plan.metric is SessionMetric.EXIT
     return fill(
-        r"splitByChar('\0', <text>)[<slot>]",
-        text=literal("argMaxMerge(exit)" if is_exit else "argMinMerge(entry)"),
+        r"splitByChar('\0', substring(<text>, 25))[<slot>]",
+        text=literal("max(exit)" if is_exit else "min(entry)"),
         slot=integer_value(SLOTS.index(subject.promoted) + 1),
     )
 

@@ -1,8 +1,8 @@
 -- Why: person lists and summaries without reading events [storage 3.3]; cookieless ids never enter.
 -- Locks: creates only. Cost of the feed: about 1 us an event. The eight values of the latest event
--- are one text, separated by a zero character; read the n-th with
--- splitByChar('\0', argMaxMerge(latest))[n]: 1 browser 2 browser_version 3 os 4 os_version 5 device
--- 6 country 7 region 8 city. A later value is appended.
+-- are one text, separated by a zero character, behind 24 bytes that put events in order (0003); read
+-- the n-th with splitByChar('\0', substring(max(latest), 25))[n]: 1 browser 2 browser_version 3 os
+-- 4 os_version 5 device 6 country 7 region 8 city. A later value is appended.
 -- The `_repair` view fills the same table from the repair door of 0001 when a block reached
 -- `events` but not this table (decision 0002).
 CREATE TABLE IF NOT EXISTS distinct_id_activity_states
@@ -14,7 +14,7 @@ CREATE TABLE IF NOT EXISTS distinct_id_activity_states
     event_count SimpleAggregateFunction(sum, UInt64),
     page_view_count SimpleAggregateFunction(sum, UInt64),
     sessions AggregateFunction(uniq, UUID),
-    latest AggregateFunction(argMax, String, Tuple(DateTime64(3, 'UTC'), UUID)),
+    latest SimpleAggregateFunction(max, String),
     last_block SimpleAggregateFunction(max, Int64)
 )
 ENGINE = AggregatingMergeTree
@@ -36,7 +36,12 @@ WITH
         replaceAll(country, '\0', ''),
         replaceAll(region, '\0', ''),
         replaceAll(city, '\0', '')
-    )) AS slots
+    )) AS slots,
+    concat(
+        reverse(reinterpretAsFixedString(toUInt64(toUnixTimestamp64Milli(occur_time) + 100000000000000))),
+        reverse(reinterpretAsFixedString(event_id)),
+        slots
+    ) AS ordered
 SELECT
     project_id,
     distinct_id,
@@ -45,7 +50,7 @@ SELECT
     count() AS event_count,
     countIf(kind = 'page_view') AS page_view_count,
     uniqState(session_id) AS sessions,
-    argMaxState(slots, (occur_time, event_id)) AS latest,
+    max(ordered) AS latest,
     max(insert_block) AS last_block
 FROM events
 WHERE insert_block >= 0 AND NOT startsWith(distinct_id, 'cookieless-')
@@ -63,7 +68,12 @@ WITH
         replaceAll(country, '\0', ''),
         replaceAll(region, '\0', ''),
         replaceAll(city, '\0', '')
-    )) AS slots
+    )) AS slots,
+    concat(
+        reverse(reinterpretAsFixedString(toUInt64(toUnixTimestamp64Milli(occur_time) + 100000000000000))),
+        reverse(reinterpretAsFixedString(event_id)),
+        slots
+    ) AS ordered
 SELECT
     project_id,
     distinct_id,
@@ -72,7 +82,7 @@ SELECT
     count() AS event_count,
     countIf(kind = 'page_view') AS page_view_count,
     uniqState(session_id) AS sessions,
-    argMaxState(slots, (occur_time, event_id)) AS latest,
+    max(ordered) AS latest,
     max(insert_block) AS last_block
 FROM events_repair
 WHERE repair_target = 'distinct_id_activity_states' AND NOT startsWith(distinct_id, 'cookieless-')
