@@ -5,9 +5,13 @@ read; the answer is whole or an error with a status; a caller who goes away take
 What a query may be is decided in `services/expert_sql.py`; described in `docs/expert-sql.md`.
 
 The body is the query itself (`text/plain`, `application/sql`) or JSON: `{"query": …, "format": …}`.
+A query labelled as a form, which is what curl does by itself, is read where it plainly is one. That
+opens nothing to pages of others, which can send forms unasked: what counts here is a header that no
+browser sends by itself, never a cookie.
 The form of the answer is named there, by `?format=`, or by `Accept`.
 """
 
+import re
 from collections.abc import AsyncGenerator, Mapping
 from typing import Final
 
@@ -36,6 +40,10 @@ PATH: Final = "/query"
 BODY_BYTES_MAX: Final = 256 << 10
 _PLAIN: Final = frozenset({"", "text/plain", "application/sql"})
 _JSON: Final = "application/json"
+_FORM: Final = "application/x-www-form-urlencoded"
+_PLAINLY_SQL: Final = re.compile(r"[\s(]*(?:select|with)\s", re.IGNORECASE)
+_TO_THE_END_OF_LINE: Final = re.compile(r"--|#[ !]")
+"""Comments that `curl --data @FILE`, which drops ends of lines, would stretch over the rest."""
 _ACCEPTED: Final = {media_type(kind): form for form, kind in MEDIA_TYPES.items()} | {
     "application/x-parquet": Form.PARQUET
 }
@@ -163,9 +171,25 @@ def _read(headers: Mapping[str, str], body: bytes) -> _Asked:
             return msgspec.json.decode(body, type=_Asked)
         if kind in _PLAIN:
             return _Asked(query=body.decode())
+        if kind == _FORM:
+            return _Asked(query=_plainly_sql(body.decode()))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise undecodable('the body is not {"query": "SELECT …", "format": "csv"}') from error
-    raise wire_error(ConnectError(Code.INVALID_ARGUMENT, "send text/plain or application/json"))
+    raise _mislabelled(f"{kind} is no type of a query")
+
+
+def _plainly_sql(text: str) -> str:
+    """The text of a body that says it is a form; refused when it may be one, or was cut up."""
+    if not _PLAINLY_SQL.match(text):
+        raise _mislabelled("a form is no query")
+    if _TO_THE_END_OF_LINE.search(text):
+        raise _mislabelled("a query with comments cannot be sent as a form")
+    return text
+
+
+def _mislabelled(problem: str) -> ConnectError:
+    remedy = "send it with -H 'content-type: text/plain' and --data-binary, or as application/json"
+    return wire_error(ConnectError(Code.INVALID_ARGUMENT, f"{problem}: {remedy}"))
 
 
 def _form(named: str, query: Mapping[str, str], headers: Mapping[str, str]) -> Form:

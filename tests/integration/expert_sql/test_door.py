@@ -118,6 +118,49 @@ async def test_json_bodies(desk: Desk) -> None:
     assert (await desk.http.get("/query", headers=desk.headers())).status_code == 405
 
 
+FORM = "application/x-www-form-urlencoded"
+
+
+@pytest.mark.parametrize("sql", ["SELECT 1 AS n", "\n( select 1 AS n)", "with 1 AS n SELECT n"])
+async def test_what_curl_sends_by_itself(desk: Desk, sql: str) -> None:
+    answer = await desk.post(sql, kind=f"{FORM}; charset=utf-8", accept="text/csv")
+    assert (answer.status_code, answer.content) == (200, b'"n"\n1\n')
+
+
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [
+        ("query=SELECT+1", FORM),
+        ("SELECT%201", FORM),
+        ("SELECT+1", FORM),
+        ("", FORM),
+        ('{"query": "SELECT 1"}', FORM),
+        ("SELECT 1 -- the first of what was two lines WHERE kind = 'a'", FORM),
+        ("SELECT 1 # the same", FORM),
+        ("SELECT 1", "multipart/form-data; boundary=a"),
+        ("SELECT 1", "application/xml"),
+    ],
+)
+async def test_a_wrong_label_is_told_with_its_remedy(desk: Desk, body: str, kind: str) -> None:
+    answer = await desk.post(body, kind=kind)
+    assert (answer.status_code, answer.json()["code"]) == (400, "invalid_argument")
+    assert "-H 'content-type: text/plain'" in answer.json()["message"]
+
+
+async def test_a_page_elsewhere_can_send_a_form_but_no_credential(desk: Desk) -> None:
+    """The cookie that counts for GraphQL does not count here."""
+    token = desk.people[Role.MEMBER].token
+    sent = {
+        "content-type": FORM,
+        "origin": "https://evil.example",
+        "cookie": f"pug-access={token}; __Host-pug-access={token}",
+    }
+    body = b"SELECT 1"
+    for headers in (sent, {**sent, "x-project-id": desk.project, "x-graphql-csrf": "1"}):
+        answer = await desk.http.post("/query", content=body, headers=headers)
+        assert (answer.status_code, answer.json()["code"]) == (401, "unauthenticated")
+
+
 async def test_who_may_not(desk: Desk) -> None:
     viewer = await desk.post("SELECT 1", Role.VIEWER)
     assert (viewer.status_code, viewer.json()["code"]) == (403, "permission_denied")
