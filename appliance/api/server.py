@@ -31,6 +31,7 @@ from appliance.api.app import create_app
 from appliance.api.drain import DRAIN_SECONDS, Draining
 from appliance.api.metrics import TLS_EXPIRES
 from appliance.api.ports import Services
+from appliance.api.unread import closing_unread
 from appliance.base.errors import MisconfiguredError, UnavailableError, UnmetError
 from appliance.base.ready import (
     GRPC_DESCRIPTOR_VARIABLE,
@@ -198,7 +199,7 @@ async def serve(
     tls = find_tls(settings)
     app = create_app(services, settings)
     draining = Draining()
-    server = _make_server(draining.wrap(app), listener, settings, tls)
+    server = _make_server(draining.wrap(closing_unread(app)), listener, settings, tls)
     port = int(listener.getsockname()[1])
     stopping = asyncio.Event()
 

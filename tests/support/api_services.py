@@ -80,7 +80,7 @@ PRIVATE_KEY = "prv_" + "b" * 20
 KEY_OF_BROKEN_LOOK_UP = "pub_" + "c" * 20
 SLOW_SECONDS = 1.5
 FOREVER_SECONDS = 600.0
-STOP_SECONDS_MAX = 20
+STOP_SECONDS_MAX = 60
 
 
 class MemoryPrincipal(msgspec.Struct, frozen=True, kw_only=True):

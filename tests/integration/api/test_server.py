@@ -27,11 +27,13 @@ from appliance.gen.sdk.events.v1.events_pb import BatchCreateRequest
 from appliance.gen.shared.profiles.v1.profiles_connect import ProfilesServiceClient
 from appliance.gen.shared.profiles.v1.profiles_pb import ListRequest
 from tests.support.api_services import PUBLIC_KEY, SLOW_SECONDS, api_process
+from tests.support.ports import free_port
 from tests.support.rpc import BATCH_CREATE, PRIVATE, PUBLIC, event, refused
 
 pytestmark = [pytest.mark.anyio, pytest.mark.integration]
 
 JSON = {**PUBLIC, "content-type": "application/json"}
+WAIT_SECONDS = 60
 BATCH = BatchCreateRequest.from_json(json.dumps({"events": [event(1), event(2)]}))
 
 
@@ -74,8 +76,7 @@ async def test_client_of_the_library(
 
 @pytest.fixture(scope="module")
 def grpc_port() -> Generator[int]:
-    with socket.create_server(("127.0.0.1", 0)) as reserved:
-        number = int(reserved.getsockname()[1])
+    number = free_port()
     with api_process("--grpc", str(number)):
         yield number
 
@@ -148,7 +149,7 @@ async def test_streams(port: int, http: Client, protocol: ProtocolType):
 
 def talk(port: int, *pieces: bytes) -> bytes:
     """Write the pieces to a fresh connection and read until the server closes it."""
-    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+    with socket.create_connection(("127.0.0.1", port), timeout=WAIT_SECONDS) as connection:
         for piece in pieces:
             connection.sendall(piece)
         found = b""
@@ -196,27 +197,27 @@ def test_running_requests_end_before_the_process():
         url = f"http://127.0.0.1:{port}{BATCH_CREATE}"
         slow = {"events": [event(kind="slow")]}
         sender = threading.Thread(
-            target=lambda: answers.append(httpx.post(url, headers=JSON, json=slow, timeout=20))
+            target=lambda: answers.append(
+                httpx.post(url, headers=JSON, json=slow, timeout=WAIT_SECONDS)
+            )
         )
         began = time.monotonic()
         sender.start()
         wait_until_busy(port)
         process.send_signal(signal.SIGTERM)
-        sender.join(20)
-        assert process.wait(20) == 0
+        sender.join(WAIT_SECONDS)
+        assert process.wait(WAIT_SECONDS) == 0
         assert time.monotonic() - began >= SLOW_SECONDS
     assert answers[0].json() == {"accepted": 1, "dropped": 0}
 
 
 def wait_until_busy(port: int) -> None:
     """Until the server has told in its metrics that the slow request is under way."""
-    end = time.monotonic() + 10
-    while time.monotonic() < end:
-        text = httpx.get(f"http://127.0.0.1:{port}/metrics").text
-        if "rpc_requests_in_progress 1.0" in text:
-            return
-        time.sleep(0.01)
-    pytest.fail("the request never arrived")
+    end = time.monotonic() + WAIT_SECONDS
+    with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=WAIT_SECONDS) as client:
+        while "rpc_requests_in_progress 1.0" not in client.get("/metrics").text:
+            assert time.monotonic() < end, "the request never arrived"
+            time.sleep(0.01)
 
 
 def test_idle_connections_do_not_hold_the_process():
@@ -234,16 +235,16 @@ def test_socket_outlives_the_process():
         with api_process(listener=listener) as (port, process):
             assert port == listener.getsockname()[1]
             process.send_signal(signal.SIGTERM)
-            assert process.wait(10) == 0
+            assert process.wait(WAIT_SECONDS) == 0
         waiting: list[str] = []
         sender = threading.Thread(
             target=lambda: waiting.append(
-                httpx.get(f"http://127.0.0.1:{port}/healthz", timeout=20).text
+                httpx.get(f"http://127.0.0.1:{port}/healthz", timeout=WAIT_SECONDS).text
             )
         )
         sender.start()
         with api_process(listener=listener):
-            sender.join(20)
+            sender.join(WAIT_SECONDS)
         assert waiting == ["ok"]
 
 
@@ -256,7 +257,7 @@ def test_nobody_is_cut_off_when_one_of_two_leaves():
 
     def send(number: int) -> None:
         nonlocal answered
-        with httpx.Client(base_url=f"http://127.0.0.1:{number}", timeout=20) as client:
+        with httpx.Client(base_url=f"http://127.0.0.1:{number}", timeout=WAIT_SECONDS) as client:
             while not done.is_set():
                 try:
                     answer = client.post(BATCH_CREATE, headers=JSON, json={"events": [event(1)]})
@@ -275,20 +276,20 @@ def test_nobody_is_cut_off_when_one_of_two_leaves():
                 with api_process(listener=listener):
                     leaving.set()
                     first.send_signal(signal.SIGTERM)
-                    assert first.wait(10) == 0
+                    assert first.wait(WAIT_SECONDS) == 0
                     before = answered
                     wait_until(lambda: answered > before + 20)
                     done.set()
                     for sender in senders:
-                        sender.join(20)
+                        sender.join(WAIT_SECONDS)
             finally:
                 done.set()
     assert failures == []
 
 
 def wait_until(holds: Callable[[], bool]) -> None:
-    """Until something holds, for at most ten seconds."""
-    end = time.monotonic() + 10
+    """Until something holds."""
+    end = time.monotonic() + WAIT_SECONDS
     while not holds():
         assert time.monotonic() < end
         time.sleep(0.01)
@@ -310,13 +311,27 @@ def test_server_answers_after_a_refused_body(port: int):
         assert client.post(BATCH_CREATE, headers=JSON, content=b"{}").status_code == 200
 
 
+def test_a_body_that_was_not_read_ends_its_connection(port: int):
+    """A client with a pool is told so: its next request never meets the closing connection."""
+    large = b'{"events":[' + b" " * (17 << 20) + b"]}"
+    url = f"http://127.0.0.1:{port}"
+    with httpx.Client(base_url=url, timeout=WAIT_SECONDS) as client:
+        for _ in range(20):
+            answer = client.post(BATCH_CREATE, headers=JSON, content=large)
+            refused(answer, 400, "invalid_argument")
+            assert answer.headers["connection"] == "close"
+            answer = client.post(BATCH_CREATE, headers=JSON, content=b"{}")
+            assert answer.status_code == 200
+            assert "connection" not in answer.headers, "the control: this one was read"
+
+
 def test_services_that_cannot_open_end_the_process():
     """A start that fails is told by the exit status; nothing hangs."""
     done = subprocess.run(
         [sys.executable, "-m", "tests.support.api_services", "--broken"],
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=WAIT_SECONDS,
         check=False,
         cwd=Path(__file__).parents[3],
     )
