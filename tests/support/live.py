@@ -23,7 +23,7 @@ from appliance.services.wiring import Services, build_services
 from appliance.storage.migrate import migrate_clickhouse, migrate_nats, migrate_postgres
 from appliance.storage.postgres.projects import KeyKind
 
-WAIT_SECONDS: Final = 20.0
+WAIT_SECONDS: Final = 60.0
 BATCH_CREATE: Final = "/sdk.events.v1.EventsService/BatchCreate"
 Json = dict[str, Any]  # bodies as they are on the wire
 

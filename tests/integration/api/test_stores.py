@@ -25,8 +25,11 @@ from tests.support.rpc import (
     event,
     refused,
 )
+from tests.support.stack import until
 
 pytestmark = pytest.mark.integration
+
+WAIT_SECONDS = 60
 
 
 class Keys(msgspec.Struct, frozen=True):
@@ -67,8 +70,12 @@ def url(engines: Settings, keys: Keys) -> Generator[str]:
 
 def test_ready(url: str):
     """With every store up the process is ready."""
-    answer = httpx.get(url + "/readyz")
-    assert answer.status_code == 200, answer.text
+
+    def ready() -> httpx.Response | None:
+        answer = httpx.get(url + "/readyz", timeout=WAIT_SECONDS)
+        return answer if answer.status_code == 200 else None  # one late store makes it say no
+
+    answer = until(ready, what="/readyz 200", seconds=WAIT_SECONDS)
     assert set(answer.json()["dependencies"].values()) == {"ok"}
 
 
@@ -79,6 +86,7 @@ def test_batch(url: str, keys: Keys):
             url + BATCH_CREATE,
             headers={"x-api-key": keys.public, "content-type": "application/json"},
             json={"events": [event(1), event(2)]},
+            timeout=WAIT_SECONDS,
         )
         assert answer.json() == {"accepted": 2, "dropped": 0}
 
@@ -88,12 +96,18 @@ def test_insight(url: str, keys: Keys):
     headers = {"content-type": "application/json"}
     question = json.dumps(GOOD_QUERY)
     answer = httpx.post(
-        url + QUERY, headers={**headers, "x-api-key": keys.private}, content=question
+        url + QUERY,
+        headers={**headers, "x-api-key": keys.private},
+        content=question,
+        timeout=WAIT_SECONDS,
     )
     assert answer.status_code == 200, answer.text
     assert "trends" in answer.json()
     answer = httpx.post(
-        url + QUERY, headers={**headers, "x-api-key": keys.public}, content=question
+        url + QUERY,
+        headers={**headers, "x-api-key": keys.public},
+        content=question,
+        timeout=WAIT_SECONDS,
     )
     refused(answer, 401, "unauthenticated")
 
@@ -101,7 +115,7 @@ def test_insight(url: str, keys: Keys):
 @pytest.mark.parametrize(("path", "headers"), [(BATCH_CREATE, PUBLIC), (QUERY, PRIVATE)])
 def test_unknown_key(url: str, path: str, headers: dict[str, str]):
     """A key nobody made is refused."""
-    answer = httpx.post(url + path, headers=headers, json={})
+    answer = httpx.post(url + path, headers=headers, json={}, timeout=WAIT_SECONDS)
     found = details(refused(answer, 401, "unauthenticated"))
     assert found["google.rpc.ErrorInfo"]["reason"] == "UNAUTHENTICATED"
 
@@ -109,8 +123,10 @@ def test_unknown_key(url: str, path: str, headers: dict[str, str]):
 def test_metrics(url: str, keys: Keys):
     """The chain's counters are shown."""
     headers = {"x-api-key": keys.public, "content-type": "application/json"}
-    httpx.post(url + BATCH_CREATE, headers=headers, json={"events": [event(3)]})
-    assert "events_accepted_total" in httpx.get(url + "/metrics").text
+    batch = {"events": [event(3)]}
+    httpx.post(url + BATCH_CREATE, headers=headers, json=batch, timeout=WAIT_SECONDS)
+    numbers = httpx.get(url + "/metrics", timeout=WAIT_SECONDS).text
+    assert "events_accepted_total" in numbers
 
 
 def test_stores_that_are_down(engines: Settings, tmp_path: Path):
@@ -126,10 +142,10 @@ def test_stores_that_are_down(engines: Settings, tmp_path: Path):
     (folder / "run" / "ports.json").write_text(ports)
     with api_process("--stores", str(folder)) as (port, _):
         here = f"http://127.0.0.1:{port}"
-        assert httpx.get(here + "/healthz").text == "ok"
-        ready = httpx.get(here + "/readyz", timeout=10)
+        assert httpx.get(here + "/healthz", timeout=WAIT_SECONDS).text == "ok"
+        ready = httpx.get(here + "/readyz", timeout=WAIT_SECONDS)
         assert ready.status_code == 503
         assert ready.json()["ready"] is False
-        answer = httpx.post(here + BATCH_CREATE, headers=PUBLIC, json={}, timeout=20)
+        answer = httpx.post(here + BATCH_CREATE, headers=PUBLIC, json={}, timeout=WAIT_SECONDS)
         refused(answer, 503, "unavailable")
         assert answer.headers["retry-after"] == "1"

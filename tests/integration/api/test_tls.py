@@ -73,14 +73,17 @@ def test_a_client_that_trusts_the_root_is_served_on_one_connection(served: Serve
 def test_a_client_that_does_not_trust_it_goes_away(port: int):
     """Without the root there is no connection, and the next client is served all the same."""
     with pytest.raises(httpx.ConnectError, match="certificate verify failed"):
-        httpx.get(f"https://localhost:{port}/healthz")
+        httpx.get(f"https://localhost:{port}/healthz", timeout=60)
 
 
 def test_plain_http_is_not_answered(served: Served, port: int):
     """No credential ever gets an answer in clear text."""
     with pytest.raises(httpx.TransportError):
-        httpx.get(f"http://127.0.0.1:{port}/healthz")
-    assert httpx.get(f"https://127.0.0.1:{port}/healthz", verify=served.trusting()).text == "ok"
+        httpx.get(f"http://127.0.0.1:{port}/healthz", timeout=60)
+    assert (
+        httpx.get(f"https://127.0.0.1:{port}/healthz", timeout=60, verify=served.trusting()).text
+        == "ok"
+    )
 
 
 @pytest.mark.parametrize(
@@ -94,7 +97,7 @@ def test_versions(served: Served, port: int, version: ssl.TLSVersion, spoken: st
     context = served.trusting()
     context.minimum_version = context.maximum_version = version
     context.set_ciphers("DEFAULT:@SECLEVEL=0")
-    with socket.create_connection(("127.0.0.1", port), timeout=10) as plain:
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as plain:
         if spoken is None:
             with pytest.raises(ssl.SSLError):
                 context.wrap_socket(plain, server_hostname="localhost")
@@ -109,22 +112,26 @@ def test_only_the_newest_version_when_asked_for(served: Served):
         context = served.trusting()
         context.maximum_version = ssl.TLSVersion.TLSv1_2
         with pytest.raises(httpx.ConnectError):
-            httpx.get(f"https://localhost:{number}/healthz", verify=context)
-        assert httpx.get(f"https://localhost:{number}/healthz", verify=served.trusting()).is_success
+            httpx.get(f"https://localhost:{number}/healthz", timeout=60, verify=context)
+        assert httpx.get(
+            f"https://localhost:{number}/healthz", timeout=60, verify=served.trusting()
+        ).is_success
 
 
 def test_an_inherited_socket_makes_a_client_wait_instead_of_refusing_it(served: Served):
     """What systemd's socket does during a restart: a TLS client that comes first is served."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         number = int(listener.getsockname()[1])
-        with socket.create_connection(("127.0.0.1", number), timeout=20) as early:
+        with socket.create_connection(("127.0.0.1", number), timeout=60) as early:
             with api_process("--tls", str(served.place), "1.2", listener=listener) as (same, _):
                 assert same == number
                 with served.trusting().wrap_socket(early, server_hostname="localhost") as secure:
                     secure.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
                     assert secure.recv(4096).startswith(b"HTTP/1.1 200")
             with api_process("--tls", str(served.place), "1.2", listener=listener):
-                answer = httpx.get(f"https://localhost:{number}/healthz", verify=served.trusting())
+                answer = httpx.get(
+                    f"https://localhost:{number}/healthz", timeout=60, verify=served.trusting()
+                )
                 assert answer.is_success
 
 
@@ -148,7 +155,7 @@ def test_our_own_commands_trust_our_certificate_and_no_other(
 ):
     """Neither names nor an authority are needed for a command on the same machine."""
     url = f"https://127.0.0.1:{port}/healthz"
-    assert httpx.get(url, verify=pinned_context(served.files)).is_success
+    assert httpx.get(url, timeout=60, verify=pinned_context(served.files)).is_success
     stranger = Served(tmp_path)
     with pytest.raises(httpx.ConnectError):
-        httpx.get(url, verify=pinned_context(stranger.files))
+        httpx.get(url, timeout=60, verify=pinned_context(stranger.files))

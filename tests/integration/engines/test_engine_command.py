@@ -13,10 +13,11 @@ import pytest
 
 from appliance.config.secrets import ensure_secrets
 from appliance.engines.postgres import SUPERUSER_SECRET, ensure_superuser_secret
+from tests.support.ports import free_port
 
 pytestmark = pytest.mark.integration
 
-STOP_SECONDS = 30
+STOP_SECONDS = 60
 # What systemd does for a service with a socket: descriptor 3, and the pid it is meant for.
 HAND_OVER = """
 import os, sys
@@ -24,12 +25,6 @@ os.dup2(int(sys.argv[1]), 3)
 os.environ["LISTEN_FDS"], os.environ["LISTEN_PID"] = "1", str(os.getpid())
 os.execv(sys.executable, [sys.executable, "-P", "-m", "appliance", *sys.argv[2:]])
 """
-
-
-def free_port() -> int:
-    with socket.socket() as door:
-        door.bind(("127.0.0.1", 0))
-        return int(door.getsockname()[1])
 
 
 class Unit:
@@ -73,7 +68,7 @@ clickhouse.port = {self.ports["clickhouse"]}
             check=False,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=110,
         )
 
     @contextmanager

@@ -8,7 +8,7 @@ import pytest
 from appliance.config.model import Settings
 from appliance.services.wiring import Services
 from tests.support.api_services import api_process
-from tests.support.live import Watched, make_watched, prepared
+from tests.support.live import WAIT_SECONDS, Watched, make_watched, prepared
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +27,7 @@ def url(engines: Settings, services: Services) -> Generator[str]:
 @pytest.fixture
 async def client(url: str) -> AsyncGenerator[httpx.AsyncClient]:
     limits = httpx.Limits(max_connections=300)
-    async with httpx.AsyncClient(base_url=url, timeout=20, limits=limits) as opened:
+    async with httpx.AsyncClient(base_url=url, timeout=WAIT_SECONDS, limits=limits) as opened:
         yield opened
 
 
