@@ -35,7 +35,7 @@ from appliance.workers.process import serve_duties
 from appliance.workers.scheduler_duty import Hands, scheduler_duty
 from tests.support.engines import engine_settings
 
-TIMING = LeaseTiming(lease_seconds=3.0, renew_seconds=0.5, look_seconds=0.1)
+TIMING = LeaseTiming(lease_seconds=6.0, renew_seconds=0.5, look_seconds=0.1)
 JOB = "held-up"
 _POLL_SECONDS = 0.05
 

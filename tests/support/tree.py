@@ -24,7 +24,7 @@ from appliance.supervisor.surroundings import Surroundings
 from appliance.supervisor.tree import Supervisor
 from tests.support.child import ANSWERS_VARIABLE, COMMANDS_VARIABLE
 
-SECONDS_MAX: Final = 20.0
+SECONDS_MAX: Final = 60.0
 _REPOSITORY: Final = Path(__file__).parents[2]
 
 

@@ -22,10 +22,10 @@ from appliance.storage.postgres.pool import Postgres
 from tests.support.control import own_schema
 from tests.support.scheduler_process import JOB
 
-pytestmark = [pytest.mark.anyio, pytest.mark.integration, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.anyio, pytest.mark.integration, pytest.mark.timeout(300)]
 
 ROOT = Path(__file__).parents[3]
-WAIT_SECONDS = 40.0
+WAIT_SECONDS = 60.0
 
 
 class Pair:
@@ -62,7 +62,7 @@ class Pair:
             process.send_signal(signal.SIGCONT)
             process.terminate()
             try:
-                process.wait(timeout=20)
+                process.wait(timeout=WAIT_SECONDS)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
@@ -180,7 +180,7 @@ async def test_orderly_end(pair: Pair) -> None:
     with pair.scheduler() as first:
         await pair.begun(1)
         first.terminate()
-        assert first.wait(timeout=20) == 0
+        assert first.wait(timeout=WAIT_SECONDS) == 0
     [run] = await pair.runs(Outcome.FAILED)
     assert run.detail == "stopped before it was done"
     lease = await look_at_lease(pair.database, "scheduler")

@@ -103,10 +103,10 @@ def test_without_a_service_manager_nothing_happens() -> None:
 async def test_a_program_runs_to_its_end() -> None:
     """Its output is the result; a failure names its last line."""
     good = ProcessSpec(name="good", argv=(sys.executable, "-c", "print('made')"))
-    assert await run_program(good, timeout_seconds=20) == "made"
+    assert await run_program(good, timeout_seconds=60) == "made"
     bad = ProcessSpec(name="bad", argv=(sys.executable, "-c", "raise SystemExit('no room')"))
     with pytest.raises(UnavailableError, match="bad exited 1: no room"):
-        await run_program(bad, timeout_seconds=20)
+        await run_program(bad, timeout_seconds=60)
     slow = ProcessSpec(name="slow", argv=(sys.executable, "-c", "import time; time.sleep(60)"))
     with pytest.raises(UnavailableError, match=r"slow did not end within 0.2 s"):
         await run_program(slow, timeout_seconds=0.2)

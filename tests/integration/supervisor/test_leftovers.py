@@ -26,6 +26,7 @@ from appliance.supervisor.identity import (
 )
 
 pytestmark = [pytest.mark.anyio, pytest.mark.integration]
+WAIT_SECONDS_MAX = 30
 SLEEPER = "import time; print('up', flush=True); time.sleep(600)"
 
 
@@ -65,8 +66,10 @@ def identity(process: "subprocess.Popen[bytes]", **changes: object) -> ProcessId
 async def test_a_recorded_process_is_ended() -> None:
     """Politely, and its status shows the signal."""
     process = start()
-    assert await end_leftovers((identity(process),), budget_seconds=10) == (process.pid,)
-    assert process.wait(10) == -signal.SIGTERM
+    assert await end_leftovers((identity(process),), budget_seconds=WAIT_SECONDS_MAX) == (
+        process.pid,
+    )
+    assert process.wait(WAIT_SECONDS_MAX) == -signal.SIGTERM
 
 
 async def test_another_process_with_the_same_number_is_left_alone() -> None:
@@ -77,7 +80,7 @@ async def test_another_process_with_the_same_number_is_left_alone() -> None:
     assert await end_leftovers((stranger,), budget_seconds=1) == ()
     assert process.poll() is None
     process.kill()
-    process.wait(10)
+    process.wait(WAIT_SECONDS_MAX)
 
 
 async def test_what_outlives_its_leader_is_ended_by_its_session() -> None:
@@ -86,8 +89,8 @@ async def test_what_outlives_its_leader_is_ended_by_its_session() -> None:
     process = start(program)
     known = identity(process)
     process.kill()
-    process.wait(10)
-    ended = await end_leftovers((known,), budget_seconds=10)
+    process.wait(WAIT_SECONDS_MAX)
+    ended = await end_leftovers((known,), budget_seconds=WAIT_SECONDS_MAX)
     assert len(ended) == 1
     assert ended[0] != process.pid
     assert facts_of(ended[0]) is None
@@ -98,7 +101,7 @@ async def test_a_stubborn_leftover_is_killed() -> None:
     program = "import signal; signal.signal(15, signal.SIG_IGN); " + SLEEPER
     process = start(program)
     await end_leftovers((identity(process),), budget_seconds=0.2)
-    assert process.wait(10) == -signal.SIGKILL
+    assert process.wait(WAIT_SECONDS_MAX) == -signal.SIGKILL
 
 
 async def test_a_squatter_is_the_same_program_in_the_same_folder(tmp_path: Path) -> None:
@@ -108,11 +111,13 @@ async def test_a_squatter_is_the_same_program_in_the_same_folder(tmp_path: Path)
     elsewhere = start(cwd=Path("/"))
     reader = start(SLEEPER + " ", cwd=tmp_path)
     assert [one.pid for one in squatters(tmp_path, argv)] == [squatter.pid]
-    ended = await end_squatters(tmp_path, argv, stop_signal=signal.SIGINT, budget_seconds=10)
+    ended = await end_squatters(
+        tmp_path, argv, stop_signal=signal.SIGINT, budget_seconds=WAIT_SECONDS_MAX
+    )
     assert ended == (squatter.pid,)
     for process in (squatter, elsewhere, reader):
         process.kill()
-        process.wait(10)
+        process.wait(WAIT_SECONDS_MAX)
 
 
 def test_the_list_of_another_boot_is_void(tmp_path: Path) -> None:
@@ -154,8 +159,8 @@ async def test_a_handle_does_not_follow_the_number() -> None:
     process = start()
     handle = Handle(process.pid)
     process.kill()
-    assert await handle.ended(10)
-    process.wait(10)
+    assert await handle.ended(WAIT_SECONDS_MAX)
+    process.wait(WAIT_SECONDS_MAX)
     handle.send(signal.SIGTERM)
     handle.close()
     with pytest.raises(ProcessLookupError):
@@ -183,9 +188,9 @@ asyncio.run(main())
     pid = int(line)
     assert facts_of(pid) is not None
     supervisor.kill()
-    supervisor.wait(10)
+    supervisor.wait(WAIT_SECONDS_MAX)
 
     async def gone() -> bool | None:
         return True if facts_of(pid) is None else None
 
-    assert await poll(gone, every_seconds=0.01, timeout_seconds=10)
+    assert await poll(gone, every_seconds=0.01, timeout_seconds=WAIT_SECONDS_MAX)

@@ -56,7 +56,7 @@ async def gone(pid: int) -> None:
     async def is_gone() -> bool | None:
         return True if facts_of(pid) is None else None
 
-    assert await poll(is_gone, every_seconds=0.01, timeout_seconds=20)
+    assert await poll(is_gone, every_seconds=0.01, timeout_seconds=60)
 
 
 async def test_ready_is_what_the_child_announces(tmp_path: Path, script: Script) -> None:
@@ -173,10 +173,10 @@ async def test_a_second_stop_does_not_wait(tmp_path: Path, script: Script) -> No
 
 async def test_a_child_that_never_gets_ready_is_ended(tmp_path: Path, script: Script) -> None:
     """And tried again."""
-    async with running_tree(tmp_path, script.spec("a", ready_seconds_max=0.3)) as tree:
+    async with running_tree(tmp_path, script.spec("a", ready_seconds_max=3)) as tree:
         pid = await script.up()
         await tree.state("a", State.BACKING_OFF)
-        assert tree.told("a").cause == "not ready within 0.3 s"
+        assert tree.told("a").cause == "not ready within 3 s"
         assert facts_of(pid) is None
 
 
@@ -199,7 +199,7 @@ async def test_a_oneshot_completes_and_lets_others_start(tmp_path: Path, script:
         await script.up()
         assert tree.told("migrate").state is State.COMPLETED
         script.tell("ready")
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             await tree.supervisor.all_ready()
 
 
