@@ -10,6 +10,7 @@ from typing import Final
 from appliance.domain.jobs import REMINDERS
 from appliance.domain.schedule import Daily, Every, Schedule, Weekly
 from appliance.services.jobs.alerts import evaluate_alerts
+from appliance.services.jobs.compaction import compact_sessions
 from appliance.services.jobs.desk import Job
 from appliance.services.jobs.erasures import repeat_stuck_erasures
 from appliance.services.jobs.metering import meter_usage
@@ -19,10 +20,18 @@ from appliance.services.jobs.reports import send_weekly_reports
 from appliance.services.jobs.retention import enforce_retention
 
 _HOUR: Final = timedelta(hours=1)
+_MINUTE: Final = timedelta(minutes=1)
 _FIVE_MINUTES: Final = timedelta(minutes=5)
 _QUARTER: Final = timedelta(minutes=15)
 
 JOBS: Final = (
+    Job(
+        name="compact-sessions",
+        purpose="Compact sessions, which makes overviews quick.",
+        schedule=Every(_MINUTE),
+        seconds_max=1800.0,
+        work=compact_sessions,
+    ),
     Job(
         name="alerts",
         purpose="Evaluate alerts on insights.",

@@ -11,6 +11,7 @@ from typing import Final, LiteralString, cast
 
 from appliance.domain.people.erasure import Traces, chunk_ids, unite_ids
 from appliance.storage.clickhouse.client import ClickHouse, Setting
+from appliance.storage.clickhouse.compacted_sessions import drop_stale, forget_compacted
 
 STATEMENT_SECONDS_MAX: Final = 240
 """How long the engine works on one statement; a client of erasures waits longer."""
@@ -149,14 +150,20 @@ async def delete_person(
 ) -> AsyncGenerator[int]:
     """Delete everything of a person; yields after each statement, how many rows it was about.
 
-    Where there is nothing to delete nothing is rewritten: a mutation looks at every part.
+    Where there is nothing to delete nothing is rewritten: a mutation looks at every part. Compacted
+    sessions are forgotten before, so that a pass which began earlier brings none back, and after.
     """
+    if session_ids:
+        await forget_compacted(store, project_id)
     for group in chunk_ids(session_ids):
         values: dict[str, object] = {"project": project_id, "ids": ".".join(group)}
         count = await _number(store, _SESSION_ROWS, values)
         if count:
             await store.command(_DROP_SESSIONS, values, _WRITES)
             yield count
+    if session_ids:
+        await forget_compacted(store, project_id)
+        await drop_stale(store, project_id)
     for look, drop in DELETIONS:
         for group in chunk_ids(ids):
             values = {"project": project_id, "ids": list(group)}

@@ -10,6 +10,7 @@ import hashlib
 from typing import Final, LiteralString, cast
 
 from appliance.storage.clickhouse.client import ClickHouse
+from appliance.storage.clickhouse.session_slots import ENDS, SLOTS
 
 SCOPE_SETTING: Final = "log_comment"
 """Carries the id of the project; every server knows this setting, and it has no other effect."""
@@ -19,13 +20,12 @@ _PROMOTED: Final = """country, region, city, browser, browser_version, os, os_ve
     platform, mobile, bot_score, verified_bot, url, hostname, pathname, page_title, referrer,
     referrer_domain, channel, utm_source, utm_medium, utm_campaign, utm_term, utm_content, locale,
     screen_size"""
-_SLOTS: Final = (
-    *("country", "region", "city", "browser", "os", "device", "platform", "url", "utm_source"),
-    *("utm_medium", "utm_campaign", "pathname", "referrer_domain", "channel", "utm_term"),
-    "utm_content",
+_END_TEXTS: Final = ", ".join(f"{texts} AS {end}_texts" for end, texts in ENDS)
+_END_COLUMNS: Final = ", ".join(
+    f"{end}_texts[{number}] AS {end}_{name}"
+    for end, _ in ENDS
+    for number, name in enumerate(SLOTS.values(), 1)
 )
-"""What a session keeps of its first and last event, in the order of migration 0003."""
-_ENDS: Final = (("first_texts", "entry"), ("last_texts", "exit"))
 
 VIEWS: Final[dict[str, str]] = {
     "events": f"""
@@ -35,25 +35,16 @@ SELECT event_id, occur_time, insert_time, toString(kind) AS kind, distinct_id, s
     {_UNTAGGED.replace("<name>", "custom_properties")}
 FROM <database>.events AS stored
 WHERE project_id = <scope>""",  # noqa: S608 constants of this module
-    "sessions": """
-SELECT session_id, start_time, end_time, event_count, <ends>
+    "sessions": f"""
+SELECT session_id, start_time, end_time, event_count, {_END_COLUMNS}
 FROM
 (
     SELECT session_id, min(stored.start_time) AS start_time, max(stored.end_time) AS end_time,
-        sum(stored.event_count) AS event_count,
-        splitByChar('\\0', substring(min(entry), 25)) AS first_texts,
-        splitByChar('\\0', substring(max(exit), 25)) AS last_texts
+        sum(stored.event_count) AS event_count, {_END_TEXTS}
     FROM <database>.dashboard_session_rollup AS stored
     WHERE project_id = <scope> AND scope = ''
     GROUP BY session_id
-)""".replace(
-        "<ends>",
-        ", ".join(
-            f"{texts}[{number}] AS {end}_{name}"
-            for texts, end in _ENDS
-            for number, name in enumerate(_SLOTS, 1)
-        ),
-    ),
+)""",  # noqa: S608 constants of this module
     "event_names": """
 SELECT toString(stored.kind) AS kind, sum(stored.event_count) AS event_count,
     max(stored.last_time) AS last_time
@@ -80,7 +71,7 @@ GROUP BY alias_id""",
 STORED_TABLES: Final = (
     *("events", "dashboard_event_rollup_daily", "dashboard_session_rollup", "event_names"),
     *("distinct_id_activity_states", "property_keys_event_buckets", "profiles"),
-    *("profile_aliases", "events_repair"),
+    *("profile_aliases", "events_repair", "compacted_sessions", "compacted_sessions_progress"),
 )
 """Every stored table with rows of projects; a test compares with the schema."""
 

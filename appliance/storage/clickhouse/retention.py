@@ -15,6 +15,7 @@ from msgspec import Struct
 
 from appliance.base.errors import UnavailableError
 from appliance.storage.clickhouse.client import ClickHouse, Setting
+from appliance.storage.clickhouse.compacted_sessions import forget_compacted
 
 SUBJECTS_MAX: Final = 500_000
 """Sessions or people that one pass makes anew: more are done in several passes."""
@@ -217,6 +218,7 @@ async def renew_rollups(
 ) -> None:
     """Make the roll-ups count only what lies at or after the cutoff."""
     values: dict[str, object] = {"project": project_id, "cutoff": cutoff}
+    await forget_compacted(store, project_id)
     await store.command(_DROP_DAYS, values, _WRITES)
     await store.command(_DROP_BUCKETS, values, _WRITES)
     renewals: tuple[tuple[LiteralString, str, int], ...] = (
@@ -231,6 +233,7 @@ async def renew_rollups(
             await store.command(_FEED, part, _WRITES)
     await store.command(_DROP_NAMES, values, _WRITES)
     await store.command(_FEED_NAMES, values, _WRITES)
+    await forget_compacted(store, project_id)
 
 
 async def drop_events(store: ClickHouse, project_id: str, cutoff: datetime) -> None:

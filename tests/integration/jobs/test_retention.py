@@ -34,9 +34,11 @@ SELECT toString(session_id), min(occur_time), max(occur_time), count(),
 FROM events WHERE project_id = {p:String} GROUP BY session_id ORDER BY 1
 """
 SESSIONS_ROLLED = """
+WITH
+    splitByChar('\\0', substring(min(entry), 25)) AS first,
+    splitByChar('\\0', substring(max(exit), 25)) AS last
 SELECT toString(session_id), min(start_time), max(end_time), sum(event_count),
-    concat(splitByChar('\\0', substring(min(entry), 25))[1], splitByChar('\\0', substring(min(entry), 25))[4]),
-    concat(splitByChar('\\0', substring(max(exit), 25))[1], splitByChar('\\0', substring(max(exit), 25))[4])
+    concat(first[1], first[4]), concat(last[1], last[4])
 FROM dashboard_session_rollup WHERE project_id = {p:String} AND scope = ''
 GROUP BY session_id ORDER BY 1
 """

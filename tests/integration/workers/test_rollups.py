@@ -46,7 +46,8 @@ async def test_sessions(stage: Stage) -> None:
     )
     rolled = await stage.store.rows(
         "SELECT toString(session_id), min(start_time), max(end_time), sum(event_count), "
-        "splitByChar('\\0', substring(min(entry), 25)), splitByChar('\\0', substring(max(exit), 25)) "
+        "splitByChar('\\0', substring(min(entry), 25)), "
+        "splitByChar('\\0', substring(max(exit), 25)) "
         "FROM dashboard_session_rollup WHERE scope = '' GROUP BY session_id ORDER BY 1"
     )
     assert rolled == raw

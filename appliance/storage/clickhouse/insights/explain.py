@@ -18,6 +18,7 @@ from appliance.domain.insights.sessions import SessionNumberPlan, SessionTrendsP
 from appliance.domain.insights.user_flow import UserFlowPlan
 from appliance.storage.clickhouse.ask import ask
 from appliance.storage.clickhouse.client import ClickHouse, Setting
+from appliance.storage.clickhouse.compacted_sessions import Reached
 from appliance.storage.clickhouse.fragment import Statement
 from appliance.storage.clickhouse.insights.funnels import compile_funnel
 from appliance.storage.clickhouse.insights.ranking import compile_ranking
@@ -26,6 +27,7 @@ from appliance.storage.clickhouse.insights.segmentation import compile_segmentat
 from appliance.storage.clickhouse.insights.sessions import (
     compile_session_number,
     compile_session_trends,
+    load_compacted,
 )
 from appliance.storage.clickhouse.insights.trends import compile_trends
 from appliance.storage.clickhouse.insights.user_flows import compile_user_flow
@@ -45,7 +47,10 @@ class InsightExplanation(Struct, frozen=True, kw_only=True):
 
 async def explain_insight(store: ClickHouse, plan: InsightPlan) -> InsightExplanation:
     """The statement of a plan and the engine's plan; raises as `ask` does."""
-    statement = compile_insight(plan)
+    reached = None
+    if isinstance(plan, SessionTrendsPlan | SessionNumberPlan):
+        reached = await load_compacted(store, plan.sessions)
+    statement = compile_insight(plan, reached)
     asked = Statement(
         text=_EXPLAIN + statement.text,
         parameters=statement.parameters,
@@ -62,16 +67,19 @@ async def explain_insight(store: ClickHouse, plan: InsightPlan) -> InsightExplan
     )
 
 
-def compile_insight(plan: InsightPlan) -> Statement:
-    """The first statement that answers a plan; people of a ranking are read by a second one."""
+def compile_insight(plan: InsightPlan, reached: Reached | None = None) -> Statement:
+    """The first statement that answers a plan; people of a ranking are read by a second one.
+
+    `reached` is how far the sessions of the project are compacted.
+    """
     statement: Statement
     match plan:
         case TrendsPlan():
             statement = compile_trends(plan)
         case SessionTrendsPlan():
-            statement = compile_session_trends(plan)
+            statement = compile_session_trends(plan, reached)
         case SessionNumberPlan():
-            statement = compile_session_number(plan)
+            statement = compile_session_number(plan, reached)
         case SegmentationPlan():
             statement = compile_segmentation(plan)
         case FunnelPlan():

@@ -45,6 +45,7 @@ from appliance.storage.clickhouse.insights.segmentation import compile_segmentat
 from appliance.storage.clickhouse.insights.sessions import (
     compile_session_number,
     compile_session_trends,
+    load_compacted,
 )
 from appliance.storage.clickhouse.insights.settings import HEAVY, QUIET
 from appliance.storage.clickhouse.insights.trends import compile_trends
@@ -75,10 +76,13 @@ class ClickHouseInsights:
                 rows = await ask(self._clickhouse, compile_trends(plan), limits)
                 answer = shape_trends(plan, [_read_trend_row(row) for row in rows])
             case SessionTrendsPlan():
-                rows = await ask(self._clickhouse, compile_session_trends(plan), limits)
+                reached = await load_compacted(self._clickhouse, plan.sessions)
+                rows = await ask(self._clickhouse, compile_session_trends(plan, reached), limits)
                 answer = shape_trends(plan, [_read_trend_row(row) for row in rows])
             case SessionNumberPlan():
-                ((total,),) = await ask(self._clickhouse, compile_session_number(plan), limits)
+                reached = await load_compacted(self._clickhouse, plan.sessions)
+                statement = compile_session_number(plan, reached)
+                ((total,),) = await ask(self._clickhouse, statement, limits)
                 answer = SegmentationAnswer(total=msgspec.convert(total, float))
             case SegmentationPlan():
                 ((total,),) = await ask(self._clickhouse, compile_segmentation(plan), limits)

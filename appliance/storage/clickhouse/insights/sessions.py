@@ -1,13 +1,15 @@
 """Session metrics as one statement, from events or from the session roll-up [insights 11, 20].
 
-Invariant: both sources give the same row for a session: start, end, count, and the values of its
-first and last event. The roll-up keeps those as one text in the order of `SLOTS` (migration 0003).
+Invariant: every source gives the same row for a session: start, end, count, and the values of its
+first and last event. `sign` is 1, or -1 where a compacted row takes an older one back: signs are
+added up and rows never counted. Where sessions are compacted (decision 0039), only those that
+changed since are read from the roll-up itself.
 """
 
 from collections.abc import Iterable
 from typing import Final, LiteralString
 
-from appliance.domain.insights.dimensions import EventProperty, Promoted, PromotedProperty
+from appliance.domain.insights.dimensions import EventProperty, PromotedProperty
 from appliance.domain.insights.filters import EVERYTHING
 from appliance.domain.insights.route import Source
 from appliance.domain.insights.sessions import (
@@ -16,7 +18,9 @@ from appliance.domain.insights.sessions import (
     SessionTrendsPlan,
 )
 from appliance.domain.insights.spec import SessionMetric, TimeRange
+from appliance.storage.clickhouse.client import ClickHouse
 from appliance.storage.clickhouse.columns import text_form
+from appliance.storage.clickhouse.compacted_sessions import SCOPES, Reached, load_reached
 from appliance.storage.clickhouse.fragment import (
     Fragment,
     Statement,
@@ -36,14 +40,7 @@ from appliance.storage.clickhouse.insights.conditions import (
     compile_window,
 )
 from appliance.storage.clickhouse.insights.settings import INSIGHT
-
-SLOTS: Final = (
-    *(Promoted.COUNTRY, Promoted.REGION, Promoted.CITY, Promoted.BROWSER, Promoted.OS),
-    *(Promoted.DEVICE, Promoted.PLATFORM, Promoted.URL, Promoted.UTM_SOURCE, Promoted.UTM_MEDIUM),
-    *(Promoted.UTM_CAMPAIGN, Promoted.PATHNAME, Promoted.REFERRER_DOMAIN, Promoted.CHANNEL),
-    *(Promoted.UTM_TERM, Promoted.UTM_CONTENT),
-)
-"""What the roll-up's texts of a session's ends hold, in their order."""
+from appliance.storage.clickhouse.session_slots import ENDS, SLOTS
 
 _NUMBER: Final = "SELECT ifNull(<value>, 0) AS value FROM (<sessions>)"
 
@@ -51,7 +48,7 @@ _CELLS: Final = """
 SELECT
     roundDown(toUnixTimestamp64Milli(session_start), <starts>) AS bucket,
     <splits>
-    [(0, <label>, count(), toFloat64(<value>), 0)] AS measured
+    [(0, <label>, toUInt64(sum(sign)), toFloat64(<value>), 0)] AS measured
 FROM (<sessions>)
 GROUP BY bucket<groups>
 """
@@ -61,7 +58,8 @@ SELECT
     <ends>
     min(occur_time) AS session_start,
     max(occur_time) AS session_end,
-    count() AS session_events
+    count() AS session_events,
+    toInt8(1) AS sign
 FROM events
 WHERE project_id = <project> AND <filters> AND <scope>
     AND session_id IN (SELECT session_id FROM events WHERE <window> AND <again> AND <scope_again>)
@@ -74,37 +72,61 @@ SELECT
     <ends>
     min(start_time) AS session_start,
     max(end_time) AS session_end,
-    sum(event_count) AS session_events
+    sum(event_count) AS session_events,
+    toInt8(1) AS sign
 FROM dashboard_session_rollup
-WHERE project_id = <project> AND scope = <kind>
+WHERE project_id = <project> AND scope = <kind> <only_changed>
 GROUP BY session_id
 HAVING <starts_inside>
 """
 
-_STARTS_INSIDE: Final = """session_start >= fromUnixTimestamp64Milli(<start>, 'UTC')
-    AND session_start < fromUnixTimestamp64Milli(<end>, 'UTC')"""
+_OF_COMPACTED: Final = """
+SELECT
+    <ends>
+    start_time AS session_start,
+    end_time AS session_end,
+    event_count AS session_events,
+    sign
+FROM compacted_sessions
+WHERE project_id = <project> AND epoch = <epoch> AND scope = <kind>
+    AND <starts_inside> AND session_id NOT IN (<changed>)
+UNION ALL
+<rolled_up>
+"""
+
+_CHANGED: Final = """
+SELECT session_id FROM dashboard_session_rollup
+WHERE project_id = <project> AND scope = <kind> AND last_block >= <before_block>
+"""
+
+_STARTS_INSIDE: Final = """<start_time> >= fromUnixTimestamp64Milli(<start>, 'UTC')
+    AND <start_time> < fromUnixTimestamp64Milli(<end>, 'UTC')"""
 
 _VALUES: Final[dict[SessionMetric, LiteralString]] = {
-    SessionMetric.SESSIONS: "count()",
-    SessionMetric.ENTRY: "count()",
-    SessionMetric.EXIT: "count()",
+    SessionMetric.SESSIONS: "sum(sign)",
+    SessionMetric.ENTRY: "sum(sign)",
+    SessionMetric.EXIT: "sum(sign)",
     SessionMetric.AVG_DURATION: (
-        "avgOrNull(toUnixTimestamp(session_end) - toUnixTimestamp(session_start))"
+        "sum(sign * (toUnixTimestamp(session_end) - toUnixTimestamp(session_start)))"
+        " / nullIf(sum(sign), 0)"
     ),
-    SessionMetric.BOUNCE_RATE: "100 * countIf(session_events = 1) / nullIf(count(), 0)",
-    SessionMetric.AVG_EVENTS_PER_SESSION: "avgOrNull(session_events)",
+    SessionMetric.BOUNCE_RATE: "100 * sumIf(sign, session_events = 1) / nullIf(sum(sign), 0)",
+    SessionMetric.AVG_EVENTS_PER_SESSION: (
+        "sum(sign * toInt64(session_events)) / nullIf(sum(sign), 0)"
+    ),
 }
 """Each metric over the rows of sessions; durations are of whole seconds."""
 
 
-def compile_session_number(plan: SessionNumberPlan) -> Statement:
-    """The statement whose one row holds the number."""
+def compile_session_number(plan: SessionNumberPlan, reached: Reached | None = None) -> Statement:
+    """The statement whose one row holds the number; `reached` is how far sessions are compacted."""
     value = literal(_VALUES[plan.sessions.metric])
-    return finish(fill(_NUMBER, value=value, sessions=_sessions(plan.sessions, ())), INSIGHT)
+    sessions = _sessions(plan.sessions, (), reached)
+    return finish(fill(_NUMBER, value=value, sessions=sessions), INSIGHT)
 
 
-def compile_session_trends(plan: SessionTrendsPlan) -> Statement:
-    """The statement whose rows are those of a trend."""
+def compile_session_trends(plan: SessionTrendsPlan, reached: Reached | None = None) -> Statement:
+    """The statement whose rows are those of a trend; `reached` as above."""
     properties = plan.breakdown.properties
     ends = [numbered("end_", index) for index in range(len(properties))]
     cells = fill(
@@ -113,22 +135,28 @@ def compile_session_trends(plan: SessionTrendsPlan) -> Statement:
         splits=join("\n    ", split_columns(ends)),
         label=text_value(plan.label),
         value=literal(f"ifNull({_VALUES[plan.sessions.metric]}, 0)"),
-        sessions=_sessions(plan.sessions, properties),
+        sessions=_sessions(plan.sessions, properties, reached),
         groups=join("", split_groups(len(properties))),
     )
     return rank_cells(cells, plan.breakdown, keeps_zeros=False)
 
 
-def _sessions(plan: SessionsPlan, properties: tuple[EventProperty, ...]) -> Fragment:
+async def load_compacted(store: ClickHouse, plan: SessionsPlan) -> Reached | None:
+    """How far the sessions of a plan are compacted; None where the roll-up alone is read."""
+    if plan.source is not Source.SESSION_ROLLUP or plan.kind not in SCOPES:
+        return None
+    reached = await load_reached(store, plan.project_id)
+    return reached if reached.before_block else None
+
+
+def _sessions(
+    plan: SessionsPlan, properties: tuple[EventProperty, ...], reached: Reached | None
+) -> Fragment:
     if plan.source is Source.SESSION_ROLLUP:
         assert plan.filters == EVERYTHING, "a roll-up cannot filter"
-        return fill(
-            _OF_ROLLUP,
-            ends=_ends(_rollup_end(plan, one) for one in properties),
-            project=text_value(plan.project_id),
-            kind=text_value(plan.kind),
-            starts_inside=_starts_inside(plan.range),
-        )
+        if reached is None:
+            return _rolled_up(plan, properties, literal(""))
+        return _compacted(plan, properties, reached)
     reading = PeopledReading(plan.project_id)
     filters = compile_condition(plan.filters, reading)
     scope = compile_condition(plan.scope, reading)
@@ -141,7 +169,43 @@ def _sessions(plan: SessionsPlan, properties: tuple[EventProperty, ...]) -> Frag
         window=compile_window(plan.project_id, plan.range),
         again=filters,
         scope_again=scope,
-        starts_inside=_starts_inside(plan.range),
+        starts_inside=_starts_inside(plan.range, literal("session_start")),
+    )
+
+
+def _rolled_up(
+    plan: SessionsPlan, properties: tuple[EventProperty, ...], only_changed: Fragment
+) -> Fragment:
+    return fill(
+        _OF_ROLLUP,
+        ends=_ends(_rollup_end(plan, one) for one in properties),
+        project=text_value(plan.project_id),
+        kind=text_value(plan.kind),
+        only_changed=only_changed,
+        starts_inside=_starts_inside(plan.range, literal("session_start")),
+    )
+
+
+def _compacted(
+    plan: SessionsPlan, properties: tuple[EventProperty, ...], reached: Reached
+) -> Fragment:
+    changed = fill(
+        _CHANGED,
+        project=text_value(plan.project_id),
+        kind=text_value(plan.kind),
+        before_block=integer_value(reached.before_block),
+    )
+    return fill(
+        _OF_COMPACTED,
+        ends=_ends(_compacted_end(plan, one) for one in properties),
+        project=text_value(plan.project_id),
+        epoch=integer_value(reached.epoch),
+        kind=text_value(plan.kind),
+        starts_inside=_starts_inside(plan.range, literal("start_time")),
+        changed=changed,
+        rolled_up=_rolled_up(
+            plan, properties, fill("AND session_id IN (<changed>)", changed=changed)
+        ),
     )
 
 
@@ -157,15 +221,21 @@ def _event_end(plan: SessionsPlan, subject: EventProperty) -> Fragment:
 
 def _rollup_end(plan: SessionsPlan, subject: EventProperty) -> Fragment:
     assert isinstance(subject, PromotedProperty), "a roll-up knows promoted properties only"
-    is_exit = plan.metric is SessionMetric.EXIT
-    return fill(
-        r"splitByChar('\0', substring(<text>, 25))[<slot>]",
-        text=literal("max(exit)" if is_exit else "min(entry)"),
-        slot=integer_value(SLOTS.index(subject.promoted) + 1),
-    )
+    _, texts = ENDS[plan.metric is SessionMetric.EXIT]
+    place = list(SLOTS).index(subject.promoted) + 1
+    return fill("<texts>[<place>]", texts=literal(texts), place=integer_value(place))
 
 
-def _starts_inside(window: TimeRange) -> Fragment:
+def _compacted_end(plan: SessionsPlan, subject: EventProperty) -> Fragment:
+    assert isinstance(subject, PromotedProperty), "a roll-up knows promoted properties only"
+    end, _ = ENDS[plan.metric is SessionMetric.EXIT]
+    return literal("toString(" + end + "_" + SLOTS[subject.promoted] + ")")
+
+
+def _starts_inside(window: TimeRange, start_time: Fragment) -> Fragment:
     return fill(
-        _STARTS_INSIDE, start=integer_value(window.start_ms), end=integer_value(window.end_ms)
+        _STARTS_INSIDE,
+        start_time=start_time,
+        start=integer_value(window.start_ms),
+        end=integer_value(window.end_ms),
     )
