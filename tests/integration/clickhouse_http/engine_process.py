@@ -19,8 +19,8 @@ from appliance.clickhouse_http.server import EngineOptions
 
 USER = "pug"
 PASSWORD = "correct horse"
-START_SECONDS = 30
-STOP_SECONDS = 20
+START_SECONDS = 90
+STOP_SECONDS = 60
 # PR_SET_MDWE with PR_MDWE_REFUSE_EXEC_GAIN, which Linux has since 6.3.
 _DENY_WRITABLE_CODE = """
 import ctypes

@@ -169,7 +169,7 @@ def test_queries_overlap(engine: EngineProcess) -> None:
 
     def client() -> None:
         together.wait()
-        engine.ask("SELECT sleep(1), 'overlapping'")
+        engine.ask("SELECT sleep(3), 'overlapping'")
 
     threads = [threading.Thread(target=client) for _ in range(6)]
     for thread in threads:

@@ -5,6 +5,7 @@ import gzip
 import io
 from collections.abc import AsyncIterator, Iterator
 
+import anyio.to_thread
 import clickhouse_connect
 import lz4.frame
 import numpy as np
@@ -21,6 +22,7 @@ from clickhouse_connect.driver.external import ExternalData
 from clickhouse_connect.driver.summary import QuerySummary
 
 from tests.integration.clickhouse_http.engine_process import EngineProcess
+from tests.integration.clickhouse_http.test_faults import eventually
 
 pytestmark = pytest.mark.integration
 
@@ -329,14 +331,14 @@ async def test_async_client(async_client: AsyncClient, table: str) -> None:
 @pytest.mark.anyio
 async def test_async_queries_overlap(async_client: AsyncClient) -> None:
     """Five queries meet in the engine at the same moment."""
-    waits = [async_client.query("SELECT sleep(1), 1") for _ in range(5)]
+    waits = [async_client.query("SELECT sleep(3), 1") for _ in range(5)]
     most, *_ = await asyncio.gather(_most_running(async_client, len(waits)), *waits)
     assert most == len(waits)
 
 
 async def _most_running(client: AsyncClient, enough: int) -> int:
     most = 0
-    for _ in range(100):
+    for _ in range(1000):
         result = await client.raw_query(
             "SELECT count() FROM system.processes WHERE query LIKE '%sleep(%'", fmt="TSV"
         )
@@ -349,8 +351,13 @@ async def _most_running(client: AsyncClient, enough: int) -> int:
 @pytest.mark.anyio
 async def test_async_session_is_guarded(engine: EngineProcess) -> None:
     client = await clickhouse_connect.get_async_client(session_id="guarded", **engine.driver)
-    first = asyncio.create_task(client.query("SELECT sleep(0.5)"))
-    await asyncio.sleep(0.1)
+    first = asyncio.create_task(client.query("SELECT sleep(3), 'guarded'"))
+    count = "SELECT count() FROM system.processes WHERE query LIKE '%''guarded''%'"
+
+    def is_running() -> bool:
+        return engine.ask(count).text == "2\n"  # and the one that asks
+
+    assert await anyio.to_thread.run_sync(eventually, is_running)
     with pytest.raises(ProgrammingError):
         await client.query("SELECT 1")
     await first

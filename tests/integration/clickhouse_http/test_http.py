@@ -143,7 +143,7 @@ def test_get_is_readonly(engine: EngineProcess) -> None:
 
 
 def test_post_without_length_is_refused(engine: EngineProcess) -> None:
-    connection = http.client.HTTPConnection("127.0.0.1", engine.port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", engine.port, timeout=60)
     connection.putrequest("POST", "/")
     for name, value in engine.auth.items():
         connection.putheader(name, value)
@@ -376,7 +376,7 @@ def test_external_table_in_a_form(engine: EngineProcess) -> None:
 
 
 def test_many_requests_on_one_connection(engine: EngineProcess) -> None:
-    connection = http.client.HTTPConnection("127.0.0.1", engine.port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", engine.port, timeout=60)
     for number in range(20):
         query = "SELEC" if number % 3 == 0 else f"SELECT {number}"
         connection.request("POST", "/", query, engine.auth)

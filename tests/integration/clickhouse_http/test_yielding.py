@@ -1,6 +1,5 @@
 """What a statement with a priority may take: never the last places, nor all of the memory."""
 
-import socket
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
@@ -8,7 +7,13 @@ import pytest
 
 from appliance.clickhouse_http.limits import MEMORY_SHARE, yielding_settings, yields
 from tests.integration.clickhouse_http.engine_process import EngineProcess
-from tests.integration.clickhouse_http.test_faults import SLOW, eventually, open_request, running
+from tests.integration.clickhouse_http.test_faults import (
+    SLOW,
+    eventually,
+    open_request,
+    running,
+    told,
+)
 
 pytestmark = pytest.mark.integration
 
@@ -50,17 +55,6 @@ def seen(engine: EngineProcess) -> set[str]:
     """The statements that run; asked with the priority of nobody, so it may need a free place."""
     reply = engine.ask("SELECT query_id FROM system.processes FORMAT TSVRaw")
     return set(reply.text.split()) if reply.status == 200 else set()
-
-
-def told(peer: socket.socket) -> bool:
-    """Whether an answer has begun to come."""
-    peer.settimeout(0)
-    try:
-        return bool(peer.recv(1, socket.MSG_PEEK))
-    except BlockingIOError:
-        return False
-    finally:
-        peer.settimeout(None)
 
 
 def test_rows_find_a_place_beside_any_number_of_questions(narrow: EngineProcess) -> None:
