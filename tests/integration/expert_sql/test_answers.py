@@ -165,11 +165,11 @@ async def test_who_leaves_ends_the_query(expert: Expert) -> None:
         rows = await expert.plain.rows(RUNNING, {"mark": f"%{mark}%"})
         return True if rows[0][0] == wanted else None
 
-    assert await poll(lambda: is_there(1), every_seconds=0.05, timeout_seconds=10)
+    assert await poll(lambda: is_there(1), every_seconds=0.05, timeout_seconds=60)
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
-    assert await poll(lambda: is_there(0), every_seconds=0.05, timeout_seconds=10)
+    assert await poll(lambda: is_there(0), every_seconds=0.05, timeout_seconds=60)
 
 
 async def test_a_server_that_keeps_no_locks_is_not_asked(

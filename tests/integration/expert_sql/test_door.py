@@ -250,11 +250,11 @@ async def test_a_caller_who_leaves_takes_the_query_along(desk: Desk) -> None:
         "server": ("pug.test", 80),
     }
     serving = asyncio.ensure_future(app(scope, receive, send))  # type: ignore[arg-type] ASGI by hand
-    assert await poll(lambda: is_running(desk, mark, 1), every_seconds=0.05, timeout_seconds=10)
+    assert await poll(lambda: is_running(desk, mark, 1), every_seconds=0.05, timeout_seconds=60)
     gone.set()
-    await asyncio.wait_for(serving, 10)
+    await asyncio.wait_for(serving, 60)
     assert not sent
-    assert await poll(lambda: is_running(desk, mark, 0), every_seconds=0.05, timeout_seconds=10)
+    assert await poll(lambda: is_running(desk, mark, 0), every_seconds=0.05, timeout_seconds=60)
 
 
 async def test_so_many_at_once_and_no_more(desk: Desk) -> None:
@@ -262,7 +262,7 @@ async def test_so_many_at_once_and_no_more(desk: Desk) -> None:
     sql = ENDLESS.format(mark=mark)
     running = [asyncio.ensure_future(desk.post(sql)) for _ in range(OF_A_PROJECT_MAX)]
     assert await poll(
-        lambda: is_running(desk, mark, OF_A_PROJECT_MAX), every_seconds=0.05, timeout_seconds=10
+        lambda: is_running(desk, mark, OF_A_PROJECT_MAX), every_seconds=0.05, timeout_seconds=60
     )
     answer = await desk.post("SELECT 1")
     assert answer.status_code == 429
@@ -274,7 +274,7 @@ async def test_so_many_at_once_and_no_more(desk: Desk) -> None:
     async def has_room() -> bool | None:
         return True if (await desk.post("SELECT 1")).status_code == 200 else None
 
-    assert await poll(has_room, every_seconds=0.05, timeout_seconds=10)
+    assert await poll(has_room, every_seconds=0.05, timeout_seconds=60)
 
 
 EVENT = pb.EventQuery(event=EventFilter(kind="mine"))

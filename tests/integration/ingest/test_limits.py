@@ -182,7 +182,7 @@ async def test_a_full_queue(sender: Sender):
         sender.stack.clock.advance(LOOK_SECONDS + 0.1)
         return True if (await sender.send()).status_code == 200 else None
 
-    assert await poll(taken_again, every_seconds=0.02, timeout_seconds=10)
+    assert await poll(taken_again, every_seconds=0.02, timeout_seconds=30)
 
 
 async def test_a_queue_full_for_the_server(sender: Sender):

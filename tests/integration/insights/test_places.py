@@ -24,7 +24,7 @@ from tests.support.event_rows import make_rows
 pytestmark = [pytest.mark.integration, pytest.mark.anyio]
 
 NOW = datetime(2025, 6, 1, tzinfo=UTC)
-PATIENCE_SECONDS = 20.0
+PATIENCE_SECONDS = 40.0
 ROWS = 200_000
 STORED = 3
 SERIES = 200

@@ -82,6 +82,7 @@ def erasure(stage: Stage, project: Project) -> str:
         stage.url + ERASE,
         headers={"x-api-key": project.keys[0]},
         json={"externalId": f"ext-{project.word}"},
+        timeout=60,
     )
     assert answer.status_code == 200, answer.text
     return str(answer.json()["requestId"])

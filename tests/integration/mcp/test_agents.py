@@ -163,6 +163,7 @@ def test_strangers(stage: Stage) -> None:
         f"{stage.url}/dashboard.customers.v1.CustomersService/GetMe",
         headers={"authorization": f"Bearer {stage.token}"},
         json={},
+        timeout=60,
     )
     assert known.status_code == 200, "the token holds elsewhere"
     public = stage.mine.public
@@ -176,7 +177,10 @@ def test_strangers(stage: Stage) -> None:
     ]
     for headers in strangers:
         answer = httpx.post(
-            f"{stage.url}/mcp", headers=headers, json={"jsonrpc": "2.0", "id": 1, "method": "ping"}
+            f"{stage.url}/mcp",
+            headers=headers,
+            json={"jsonrpc": "2.0", "id": 1, "method": "ping"},
+            timeout=60,
         )
         assert answer.status_code == 401
         assert answer.json()["code"] == "unauthenticated"

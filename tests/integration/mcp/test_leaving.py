@@ -45,7 +45,9 @@ async def test_hanging_up_ends_the_question(port: int) -> None:
         f"content-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n{body}".encode()
     )
     await writer.drain()
-    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
+    async with httpx.AsyncClient(
+        base_url=f"http://127.0.0.1:{port}", timeout=WAIT_SECONDS_MAX
+    ) as client:
 
         async def in_work() -> bool | None:
             return True if (await numbers(client))[1] >= 2 else None

@@ -104,7 +104,7 @@ async def test_revoked_key_is_forgotten_by_other_processes(
         async def gone() -> bool | None:
             return await other.keys.resolve(key) is None or None
 
-        assert await poll(gone, every_seconds=0.02, timeout_seconds=10)
+        assert await poll(gone, every_seconds=0.02, timeout_seconds=30)
     finally:
         await other.close()
     with pytest.raises(NotFoundError) as caught:
