@@ -13,7 +13,7 @@ import pytest
 
 from tests.support.stack import Json, Stack, pug, running_stack, until
 
-pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(900)]
 EVENTS = 40_000
 KILLS = 3
 NOON = datetime.now(tz=UTC).replace(hour=0, minute=0, second=0, microsecond=0)

@@ -67,7 +67,7 @@ def kill_before(
         check=False,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
     )
     assert child.returncode in {0, -signal.SIGKILL}, child.stderr
     return child.returncode != 0

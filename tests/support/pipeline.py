@@ -38,7 +38,7 @@ from appliance.storage.streams.publish import (
 from appliance.workers.events import TRIM_SECONDS, EventsWriter, Limits
 from appliance.workers.state import WorkerState
 
-WAIT_SECONDS = 30.0
+WAIT_SECONDS = 60.0
 EVERY_SECONDS = 0.02
 KINDS = ("page_view", "click", "purchase")
 START = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)

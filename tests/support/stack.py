@@ -25,6 +25,7 @@ from appliance.config.connection import Connection, load_connection
 
 FROM_SOURCE: Final = (sys.executable, "-m", "appliance")
 START_SECONDS_MAX: Final = 120
+COMMAND_SECONDS_MAX: Final = 240
 STOP_SECONDS_MAX: Final = 120
 VISIBLE_SECONDS_MAX: Final = 120
 BATCH_CREATE: Final = "/sdk.events.v1.EventsService/BatchCreate"
@@ -42,7 +43,7 @@ def pug(*arguments: str, data_dir: Path | None = None) -> subprocess.CompletedPr
         check=False,
         capture_output=True,
         text=True,
-        timeout=START_SECONDS_MAX,
+        timeout=COMMAND_SECONDS_MAX,
     )
 
 

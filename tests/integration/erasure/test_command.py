@@ -88,7 +88,7 @@ def worker(settings: Settings) -> Generator[None]:
         yield
     finally:
         loop.call_soon_threadsafe(stop.set)
-        thread.join(timeout=30)
+        thread.join(timeout=60)
         assert not thread.is_alive()
         loop.close()
 

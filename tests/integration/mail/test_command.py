@@ -129,17 +129,17 @@ def worker(
     finally:
         os.close(reading)
         process.kill()
-        process.wait(timeout=10)
+        process.wait(timeout=START_SECONDS_MAX)
 
 
 def test_without_any_provider_the_process_idles(tmp_path: Path):
     """No store need run, it is well, it says what is missing, and it ends when it is asked to."""
     ensure_secrets(tmp_path / "w" / "pug" / "secrets")
     with worker(tmp_path / "w") as (process, port, log):
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=5) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=30) as answer:
             assert answer.read() == b"ok\n"
         process.send_signal(signal.SIGTERM)
-        assert process.wait(timeout=10) == 0
+        assert process.wait(timeout=START_SECONDS_MAX) == 0
         lines = [json.loads(line) for line in log.read_text().splitlines()]
     idle = next(line for line in lines if line["event"] == "worker_idle")
     assert idle["missing"] == ["email.provider"]

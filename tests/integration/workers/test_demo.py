@@ -152,7 +152,7 @@ async def test_the_duty_does_nothing_when_it_is_off(stage: ControlStack, *, enab
     async def filled() -> bool | None:
         return duty.state.rows > 0 or None
 
-    seen = await poll(filled, every_seconds=0.05, timeout_seconds=20 if enabled else 0.5)
+    seen = await poll(filled, every_seconds=0.05, timeout_seconds=60 if enabled else 0.5)
     stop.set()
     await running
     assert bool(seen) is enabled

@@ -29,10 +29,12 @@ from appliance.storage.clickhouse.client import ClickHouse
 from appliance.storage.clickhouse.inserts import EventInserts
 from appliance.workers.state import WorkerState
 from tests.support.pipeline import Counts, Stage, encode, make_events, open_stage
+from tests.support.ports import free_port
 
 pytestmark = [
     pytest.mark.anyio,
     pytest.mark.integration,
+    pytest.mark.timeout(300),
     pytest.mark.skipif(shutil.which("strace") is None, reason="strace places the kill"),
 ]
 
@@ -73,7 +75,7 @@ def engine(folder: Path, *, port: int = 0, kill_at: int | None = None) -> Genera
         )
     os.close(writing)
     try:
-        assert select.select([reading], [], [], 30)[0], "the engine does not start"
+        assert select.select([reading], [], [], 90)[0], "the engine does not start"
         ready = parse_ready(os.read(reading, 1024).rstrip())
         assert ready is not None
         assert ready.port is not None
@@ -101,9 +103,10 @@ def endpoint(port: int) -> ClickHouseEndpoint:
 def prepared(folder: Path) -> Generator[int]:
     """A port on which an engine with our schema ran and can run again."""
     folder.mkdir(exist_ok=True)
-    with engine(folder) as port:
+    port = free_port()
+    with engine(folder, port=port):
         subprocess.run(
-            [sys.executable, "-c", _MIGRATE, str(port), PASSWORD], check=True, timeout=60
+            [sys.executable, "-c", _MIGRATE, str(port), PASSWORD], check=True, timeout=120
         )
     yield port
 
@@ -141,7 +144,7 @@ async def until_paused(state: WorkerState) -> None:
     async def paused() -> bool | None:
         return bool(state.pause) or None
 
-    assert await poll(paused, every_seconds=0.02, timeout_seconds=30)
+    assert await poll(paused, every_seconds=0.02, timeout_seconds=60)
 
 
 async def test_control_arm(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from appliance.storage.streams.block_ledger import (
 )
 from appliance.storage.streams.connection import Streams
 from appliance.storage.streams.kv import LEDGER_BUCKET, Bucket
-from tests.support.pipeline import Counts, Stage, Stopped, encode, make_events
+from tests.support.pipeline import WAIT_SECONDS, Counts, Stage, Stopped, encode, make_events
 
 pytestmark = [pytest.mark.anyio, pytest.mark.integration]
 
@@ -100,10 +100,10 @@ async def test_dead_letter_is_replayed(stage: Stage) -> None:
             found = [one.sequence async for one in stage.dead_letters.summaries("events")]
             return found[0] if found else None
 
-        sequence = await poll(dead, every_seconds=0.02, timeout_seconds=20)
+        sequence = await poll(dead, every_seconds=0.02, timeout_seconds=WAIT_SECONDS)
         assert sequence is not None
         assert await stage.dead_letters.replay("events", sequence) == "events.ingest"
-        again = await poll(dead, every_seconds=0.02, timeout_seconds=20)
+        again = await poll(dead, every_seconds=0.02, timeout_seconds=WAIT_SECONDS)
         assert again is not None
         assert again != sequence
 
@@ -118,7 +118,7 @@ async def test_lag_is_visible(stage: Stage) -> None:
             lag = await writer._reader.lag()
             return (lag.pending == 0 and lag.unacknowledged == 0) or None
 
-        assert await poll(caught_up, every_seconds=0.02, timeout_seconds=10)
+        assert await poll(caught_up, every_seconds=0.02, timeout_seconds=WAIT_SECONDS)
 
 
 async def test_stored_messages_are_trimmed(stage: Stage) -> None:
@@ -134,7 +134,7 @@ async def test_stored_messages_are_trimmed(stage: Stage) -> None:
         async def trimmed() -> bool | None:
             return (await jetstream.stream_info("events")).state.bytes <= 100_000 or None
 
-        assert await poll(trimmed, every_seconds=0.05, timeout_seconds=10)
+        assert await poll(trimmed, every_seconds=0.05, timeout_seconds=WAIT_SECONDS)
         await stage.publish(encode(make_events(10, seed=99)))
         await stage.expect(Counts.of(1010))
 
@@ -160,7 +160,7 @@ async def test_a_full_queue_gets_room_without_another_message(
         async def roomy() -> bool | None:
             return (await jetstream.stream_info("events")).state.bytes <= budget // 2 or None
 
-        assert await poll(roomy, every_seconds=0.05, timeout_seconds=10)
+        assert await poll(roomy, every_seconds=0.05, timeout_seconds=WAIT_SECONDS)
     await Bucket(stage.streams, LEDGER_BUCKET).put(
         WANTED_KEY, msgspec.json.encode(Wanted(first=1, until=1.0, bytes_max=1))
     )
@@ -182,7 +182,7 @@ async def test_what_a_restore_point_wants_is_spared(stage: Stage) -> None:
         async def trimmed() -> bool | None:
             return (await jetstream.stream_info("events")).state.messages == 15 or None
 
-        assert await poll(trimmed, every_seconds=0.05, timeout_seconds=10)
+        assert await poll(trimmed, every_seconds=0.05, timeout_seconds=WAIT_SECONDS)
     wanted = msgspec.structs.replace(wanted, until=1.0)
     await Bucket(stage.streams, LEDGER_BUCKET).put(WANTED_KEY, msgspec.json.encode(wanted))
 
@@ -346,7 +346,7 @@ async def test_running_insert_is_seen(stage: Stage) -> None:
             return await stage.inserts.count_running("77.") == 1 or None
 
         try:
-            assert await poll(seen, every_seconds=0.02, timeout_seconds=10)
+            assert await poll(seen, every_seconds=0.02, timeout_seconds=WAIT_SECONDS)
             assert await stage.inserts.count_running("78.") == 0
         finally:
             gate.set()

@@ -22,7 +22,7 @@ from tests.support.mail_stage import MailStage, open_mail_stage
 
 pytestmark = [pytest.mark.anyio, pytest.mark.integration]
 
-WAIT_SECONDS = 20.0
+WAIT_SECONDS = 60.0
 
 
 class ScriptedWork:
