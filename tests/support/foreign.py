@@ -24,7 +24,7 @@ import pytest
 FOLDER: Final = Path(__file__).parent / "foreign_clients"
 CACHE: Final = Path.home() / ".cache" / "pug-appliance" / "tests"
 INSTALL_SECONDS_MAX: Final = 300
-CLIENT_SECONDS_MAX: Final = 90
+CLIENT_SECONDS_MAX: Final = 180
 PYTHON_PACKAGES: Final = {
     "segment-python": "segment-analytics-python==2.4.0",
     "segment-python-2.3": "segment-analytics-python==2.3.3",
@@ -146,7 +146,7 @@ class _PassingOn(BaseHTTPRequestHandler):
         body = self._body()
         headers = [(n, v) for n, v in self.headers.items() if n.lower() not in _ASKED_AND_TOLD]
         answer = httpx.request(
-            self.command, self.server.target + self.path, headers=headers, content=body, timeout=30
+            self.command, self.server.target + self.path, headers=headers, content=body, timeout=60
         )
         with self.server.guard:
             self.server.requests.append(f"{self.command} {self.path} {answer.status_code}")

@@ -26,7 +26,7 @@ from appliance.base.files import write_atomic
 FOLDER: Final = Path(__file__).parent / "oidc_provider"
 CACHE: Final = Path.home() / ".cache" / "pug-appliance" / "tests"
 INSTALL_SECONDS_MAX: Final = 180
-READY_SECONDS_MAX: Final = 30
+READY_SECONDS_MAX: Final = 60
 REDIRECTS_MAX: Final = 12
 SECRET: Final = "s3cret of %the client"
 FRONTEND: Final = "https://board.pug.test"
@@ -152,7 +152,7 @@ async def signed_in_at(
     """Follow a browser through the provider; the query with which it comes back to `until`."""
     parts = urlsplit(url)
     url = urlunsplit(parts._replace(query=f"{parts.query}&login_hint={account}"))
-    async with httpx.AsyncClient(verify=trust or True, trust_env=False) as browser:
+    async with httpx.AsyncClient(verify=trust or True, trust_env=False, timeout=60) as browser:
         for _ in range(REDIRECTS_MAX):
             answer = await browser.get(url)
             assert answer.is_redirect, (answer.status_code, answer.text[:500])

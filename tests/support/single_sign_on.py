@@ -226,7 +226,7 @@ async def complete_with(service: OidcService, request: CompleteOIDCSignInRequest
 async def id_token(issuer: str, client: str) -> str:
     """An ID token as Google's button hands it to a page."""
     request = await code_for(issuer, client=client)
-    async with httpx.AsyncClient(trust_env=False) as http:
+    async with httpx.AsyncClient(trust_env=False, timeout=60) as http:
         answer = await http.post(
             f"{issuer}/token",
             auth=(client, SECRET.replace(" ", "+").replace("%", "%25")),
