@@ -1,4 +1,6 @@
-"""Invented traffic of a fictional plant shop, for trying the product out.
+"""Invented traffic of a fictional plant shop, for `seed`: small, quick, and as much as one likes.
+
+The demo that anybody may look at has a story of its own, with people and their habits: `shop/`.
 
 Invariant: the same story (seed, end, days, size) gives the same events with the same ids, so that
 sending it twice counts it once. Nothing here happened; no person, place or shop is real.
@@ -129,22 +131,9 @@ def tell(story: Story) -> Iterator[Event]:
                 yield event
 
 
-def visit(story: Story, number: int, start: datetime) -> tuple[Event, ...]:
-    """One session of somebody who may have been here before; `number` names it in its story."""
-    dice = random.Random(f"{story.seed}/visit/{number}")  # noqa: S311 a story, not a secret
-    visitor = int(count_visitors(story) * dice.random() ** _FAVOURITES)
-    return tuple(_session(story, dice, number, visitor, start))
-
-
 def count_visitors(story: Story) -> int:
     """How many people a story has."""
     return max(1, int(story.sessions * _VISITORS_PER_SESSION))
-
-
-def busyness(moment: datetime) -> float:
-    """The share of the busiest hour's traffic that belongs to a moment; above 0, at most 1."""
-    hour = HOURS[moment.hour] / max(HOURS)
-    return hour * WEEKDAYS[moment.weekday()] / max(WEEKDAYS)
 
 
 def _start(story: Story, dice: random.Random, day: datetime) -> datetime:

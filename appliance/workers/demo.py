@@ -8,7 +8,8 @@ not be handed over is dropped rather than piled up: it was invented. One process
 import asyncio
 import heapq
 import random  # noqa: TID251 when invented visitors come; nothing secret comes from it
-from datetime import UTC, datetime
+from collections import defaultdict
+from datetime import datetime
 from typing import Final
 
 import structlog
@@ -18,9 +19,10 @@ from appliance.base.errors import ApplianceError
 from appliance.base.ids import IdMaker
 from appliance.base.tasks import wait
 from appliance.config.model import Settings
-from appliance.domain.demo import busyness, visit
 from appliance.domain.ingest.event import Event
-from appliance.services.demo_project import DemoProject, Shop
+from appliance.domain.shop.rhythm import busyness
+from appliance.domain.shop.visits import Visit, bot_visit
+from appliance.services.demo_project import DemoProject, Sender, Shop, sender_of
 from appliance.services.wiring import Services
 from appliance.workers.duty import Duty
 from appliance.workers.state import WorkerState
@@ -31,6 +33,8 @@ TICK_SECONDS_MAX: Final = 1.0
 GAP_SECONDS: Final = (1.0, 300.0)
 """Between two sessions, whatever chance says [workers 6.3]."""
 WAITING_EVENTS_MAX: Final = 10_000
+BOT_SHARE: Final = 0.04
+"""Of the busiest hour's sessions, by day and by night."""
 
 _LOG: Final = structlog.stdlib.get_logger()
 
@@ -77,25 +81,29 @@ class Traffic:
         self._peak = peak_per_minute
         self._clock = clock
         self._dice = random.Random()  # noqa: S311 when visitors come, not a secret
-        self._waiting: list[tuple[int, int, Event]] = []
+        self._waiting: list[tuple[int, int, Event, Sender]] = []
         self._begun = 0
         self._next_at_ms: int | None = None
+        self._next_bot_ms = 0
+        self._looked_ms = 0
 
     async def send_due(self, shop: Shop) -> int:
-        """Begin the sessions whose time has come and hand over what is due; how many events."""
+        """Begin the sessions whose time has come and hand over what is due; how many events.
+
+        Who is behind them is told after their first events.
+        """
         now = self._clock.now()
         now_ms = _milliseconds(now)
-        if self._next_at_ms is None:
-            self._next_at_ms = now_ms
-        while self._next_at_ms <= now_ms:
-            self._begin(self._next_at_ms)
-            self._next_at_ms += self._gap_ms(now)
-            if now_ms - self._next_at_ms > 1000 * GAP_SECONDS[1]:
-                self._next_at_ms = now_ms  # we were stopped, or the clock was set
-        due: list[Event] = []
+        self._begin_due(now, now_ms)
+        due: defaultdict[Sender, list[Event]] = defaultdict(list)
         while self._waiting and self._waiting[0][0] <= now_ms:
-            due.append(heapq.heappop(self._waiting)[2])
-        return await self._demo.send(shop, due) if due else 0
+            _, _, event, sender = heapq.heappop(self._waiting)
+            due[sender].append(event)
+        sent = 0
+        for sender, events in due.items():
+            sent += await self._demo.send(shop, events, sender)
+            await self._demo.name_people(shop, {event.distinct_id for event in events})
+        return sent
 
     def seconds_to_next(self) -> float:
         """How long nothing is to be done, but never long."""
@@ -105,17 +113,34 @@ class Traffic:
             times.append(self._next_at_ms)
         return min(TICK_SECONDS_MAX, max(0.05, (min(times, default=now_ms) - now_ms) / 1000))
 
-    def _begin(self, at_ms: int) -> None:
-        start = datetime.fromtimestamp(at_ms / 1000, tz=UTC)
-        for event in visit(self._demo.endless, at_ms, start):
+    def _begin_due(self, now: datetime, now_ms: int) -> None:
+        if self._next_at_ms is None:
+            self._next_at_ms, self._next_bot_ms, self._looked_ms = now_ms, now_ms, now_ms
+        while self._next_at_ms <= now_ms:
+            self._begin(self._demo.crowd.visit(f"live/{self._next_at_ms}", self._next_at_ms))
+            self._next_at_ms = self._after(self._next_at_ms, self._peak * busyness(now), now_ms)
+        while self._next_bot_ms <= now_ms:
+            self._begin(bot_visit(f"live/{self._next_bot_ms}", self._next_bot_ms))
+            self._next_bot_ms = self._after(self._next_bot_ms, self._peak * BOT_SHARE, now_ms)
+        for visit in self._demo.crowd.newcomers(self._looked_ms, now_ms):
+            self._begin(visit)
+        self._looked_ms = max(self._looked_ms, now_ms)
+
+    def _begin(self, visit: Visit | None) -> None:
+        if visit is None:
+            return
+        for event in visit.events:
             if len(self._waiting) < WAITING_EVENTS_MAX and event.occur_time_ms is not None:
                 self._begun += 1
-                heapq.heappush(self._waiting, (event.occur_time_ms, self._begun, event))
+                heapq.heappush(
+                    self._waiting, (event.occur_time_ms, self._begun, event, sender_of(visit))
+                )
 
-    def _gap_ms(self, now: datetime) -> int:
-        per_second = self._peak * busyness(now) / 60
-        seconds = self._dice.expovariate(per_second)
-        return int(1000 * min(max(seconds, GAP_SECONDS[0]), GAP_SECONDS[1]))
+    def _after(self, at_ms: int, per_minute: float, now_ms: int) -> int:
+        """When the next one begins; not long ago, if we were stopped or the clock was set."""
+        seconds = self._dice.expovariate(per_minute / 60)
+        next_ms = at_ms + int(1000 * min(max(seconds, GAP_SECONDS[0]), GAP_SECONDS[1]))
+        return now_ms if now_ms - next_ms > 1000 * GAP_SECONDS[1] else next_ms
 
 
 def _milliseconds(moment: datetime) -> int:
