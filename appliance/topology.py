@@ -44,6 +44,8 @@ OOM_SCORE_ADJUST: Final = -100
 _MIGRATION_SECONDS_MAX: Final = 600.0
 _ANY_ADDRESS: Final = {"0.0.0.0": LOOPBACK, "::": "::1"}  # noqa: S104 compared, not bound
 _BACKLOG: Final = 1024
+_OWN_PORT_MIN: Final = 15_000
+_LENT_PORTS: Final = Path("/proc/sys/net/ipv4/ip_local_port_range")
 
 
 def engine_specs(
@@ -195,10 +197,15 @@ def is_free(port: int) -> bool:
 
 
 def _any_port() -> int:
+    """A free loopback port, below those that the kernel lends to whoever connects: an engine takes
+    it seconds later.
+    """
     with socket.socket() as door:
         door.bind((LOOPBACK, 0))
-        port: int = door.getsockname()[1]
-    return port
+        lent: int = door.getsockname()[1]
+    room = int(_LENT_PORTS.read_text("ascii").split()[0]) - _OWN_PORT_MIN
+    own = _OWN_PORT_MIN + lent % room if room > 0 else lent
+    return own if is_free(own) else lent
 
 
 def open_public_socket(settings: Settings, *, inherited: Mapping[str, str]) -> socket.socket:

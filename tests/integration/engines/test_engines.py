@@ -152,6 +152,14 @@ async def test_an_external_postgres_is_asked_and_not_started(
     assert "nothing" in await ask(bad.probe)
 
 
+def test_no_port_of_an_engine_is_lent_to_a_client(engines: Settings) -> None:
+    """Else somebody who connects between the choice and the start has it."""
+    lent = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    ports = load_ports(engines)
+    chosen = (ports.postgres, ports.nats, ports.nats_monitor, ports.clickhouse)
+    assert all(1024 < port < lent for port in chosen), ports
+
+
 def test_the_signals_are_those_the_engines_want(engines: Settings) -> None:
     """PostgreSQL: fast, then immediate; and the kernel's signal reaches its backends."""
     place = Place(settings=engines, ports=load_ports(engines), account=None)
