@@ -19,7 +19,7 @@ from tests.support.guest import CommandFailedError, Guest
 from tests.support.machine import Machine
 from tests.support.stack import BATCH_CREATE, QUERY, Json, make_event, until
 
-VISIBLE_SECONDS_MAX: Final = 60
+VISIBLE_SECONDS_MAX: Final = 120
 YEAR: Final = timedelta(days=365)
 REPOSITORY: Final = Path(__file__).parents[2]
 
@@ -117,7 +117,7 @@ class Installed:
         )
         return done.returncode == 0
 
-    def wait_answering(self, *, seconds: float = 60) -> None:
+    def wait_answering(self, *, seconds: float = 180) -> None:
         """Wait until the public port says that everything is ready."""
         limit = seconds * self._patience
         until(

@@ -77,7 +77,7 @@ def small_disk(tmp_path: Path) -> Generator[Path]:
     try:
         yield folder
     finally:
-        subprocess.run(["umount", str(folder)], check=True)
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
 @contextmanager
@@ -127,16 +127,16 @@ async def test_who_connects_while_it_restarts_waits(program: Path, config: Path)
         address = f"nats://pug:right@127.0.0.1:{door.getsockname()[1]}"
         payload = os.urandom(512 << 10)
         with started(program, config, door):
-            client = await nats.connect(address)
-            stream = client.jetstream()
+            client = await nats.connect(address, connect_timeout=30)
+            stream = client.jetstream(timeout=30)
             await stream.add_stream(name="events", subjects=["events"])
             assert (await stream.publish("events", payload)).seq == 1
             await client.close()
         early = socket.create_connection(door.getsockname()[:2], timeout=60)
         with early, started(program, config, door):
             assert early.recv(5) == b"INFO "
-            client = await nats.connect(address)
-            found = await client.jetstream().get_msg("events", 1)
+            client = await nats.connect(address, connect_timeout=30)
+            found = await client.jetstream(timeout=30).get_msg("events", 1)
             assert found.data == payload
             await client.close()
 
@@ -154,7 +154,9 @@ async def test_the_password_is_asked_for(program: Path, config: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as door, started(program, config, door):
         address = f"nats://pug:wrong@127.0.0.1:{door.getsockname()[1]}"
         with pytest.raises(NatsError):
-            await nats.connect(address, allow_reconnect=False, max_reconnect_attempts=0)
+            await nats.connect(
+                address, connect_timeout=30, allow_reconnect=False, max_reconnect_attempts=0
+            )
 
 
 async def test_it_starts_anew_when_a_full_disk_has_room_again(
@@ -166,8 +168,10 @@ async def test_it_starts_anew_when_a_full_disk_has_room_again(
     with socket.create_server(("127.0.0.1", 0)) as door:
         address = f"nats://pug:right@127.0.0.1:{door.getsockname()[1]}"
         with started(program, config, door, status=1):
-            client = await nats.connect(address, allow_reconnect=False, max_reconnect_attempts=0)
-            stream = client.jetstream(timeout=3)
+            client = await nats.connect(
+                address, connect_timeout=30, allow_reconnect=False, max_reconnect_attempts=0
+            )
+            stream = client.jetstream(timeout=10)
             await stream.add_stream(name="events", subjects=["events"])
             assert (await stream.publish("events", b"kept")).seq == 1
             fill(filler)
@@ -178,8 +182,8 @@ async def test_it_starts_anew_when_a_full_disk_has_room_again(
                 await stream.publish("events", b"refused although there is room")
             await client.close()
         with started(program, config, door):
-            client = await nats.connect(address)
-            stream = client.jetstream()
+            client = await nats.connect(address, connect_timeout=30)
+            stream = client.jetstream(timeout=30)
             assert (await stream.publish("events", b"taken")).seq > 1
             assert (await stream.get_msg("events", 1)).data == b"kept"
             await client.close()

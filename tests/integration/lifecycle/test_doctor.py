@@ -7,7 +7,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from datetime import timedelta
 from http import HTTPStatus
@@ -24,9 +24,10 @@ from appliance.lifecycle.tls import install, make_self_signed
 from tests.support.clocks import FixedClock
 from tests.support.stack import Json, Stack, make_event, pug, running_stack, until
 
-pytestmark = [pytest.mark.integration, pytest.mark.slow]
+pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(300)]
 
 NOBODY = 65534
+WAIT_SECONDS = 90
 
 
 @pytest.fixture(scope="module")
@@ -38,12 +39,15 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Generator[Stack]:
 
 
 def ask(data_dir: Path, *options: str) -> tuple[int, dict[str, list[Json]]]:
-    """Exit status, and what the doctor says that is graver than a note, by check."""
+    """Exit status, and what the doctor says that is graver than a note, by check; without the
+    warning that the disk of this machine gets full.
+    """
     told = pug("doctor", "--json", *options, data_dir=data_dir)
     assert told.stderr == ""
     found: dict[str, list[Json]] = {}
     for one in json.loads(told.stdout)["findings"]:
-        if one["severity"] in {"failed", "warning"}:
+        of_machine = (one["check"], one["severity"]) == ("disk-free", "warning")
+        if one["severity"] in {"failed", "warning"} and not of_machine:
             found.setdefault(one["check"], []).append(one)
     return told.returncode, found
 
@@ -55,34 +59,62 @@ def causes(found: list[Json]) -> str:
 @contextmanager
 def ill(stack: Stack, check: str) -> Generator[None]:
     """The control arm around every case: the finding is there inside the block only."""
-    assert check not in ask(stack.data_dir)[1]
+    passes(stack, check)
     yield
-    assert check not in ask(stack.data_dir)[1]
+    passes(stack, check)
+
+
+def answers(
+    stack: Stack, holds: Callable[[int, dict[str, list[Json]]], bool], *options: str, what: str
+) -> dict[str, list[Json]]:
+    """Ask until status and findings are as wanted: one late answer of a store is a finding, too."""
+    found: dict[str, list[Json]] = {}
+
+    def asked() -> bool | None:
+        nonlocal found
+        status, found = ask(stack.data_dir, *options)
+        return holds(status, found) or None
+
+    try:
+        until(asked, what=what, seconds=WAIT_SECONDS)
+    finally:
+        print(found)
+    return found
+
+
+def passes(stack: Stack, check: str, *options: str) -> None:
+    """A check that finds nothing."""
+    answers(stack, lambda _, found: check not in found, *options, what=f"no {check}")
 
 
 def expect(stack: Stack, check: str, *options: str, status: int = 1) -> str:
     """The causes of a check that must have found something."""
-    returned, found = ask(stack.data_dir, *options)
-    assert check in found, found
-    assert returned == status, found
+    found = answers(
+        stack,
+        lambda returned, found: check in found and returned == status,
+        *options,
+        what=f"{check} with status {status}",
+    )
     for one in found[check]:
         assert one["remedy"]
     return causes(found[check])
 
 
 def test_a_healthy_stack_has_nothing_but_notes(stack: Stack) -> None:
-    status, found = ask(stack.data_dir)
-    assert found == {}
-    assert status == 0
+    answers(stack, lambda status, found: (status, found) == (0, {}), what="health")
 
 
 def test_people_read_it_too(stack: Stack) -> None:
-    told = pug("doctor", "-v", data_dir=stack.data_dir)
-    assert told.returncode == 0, told.stdout
-    assert re.search(r"all \d+ components are ready", told.stdout)
-    assert "0 failed" in told.stdout
-    short = pug("doctor", "--only", "queue", data_dir=stack.data_dir)
-    assert short.stdout.splitlines()[-1] == "0 failed, 0 warnings, 0 notes, 6 ok (-v shows them)"
+
+    def read(*options: str) -> str | None:
+        told = pug("doctor", *options, data_dir=stack.data_dir)
+        return told.stdout if told.returncode == 0 else None
+
+    whole = until(lambda: read("-v"), what="health", seconds=WAIT_SECONDS)
+    assert re.search(r"all \d+ components are ready", whole)
+    assert "0 failed" in whole
+    short = until(lambda: read("--only", "queue"), what="a healthy queue", seconds=WAIT_SECONDS)
+    assert short.splitlines()[-1] == "0 failed, 0 warnings, 0 notes, 6 ok (-v shows them)"
 
 
 def test_an_exposed_secret_is_found(stack: Stack) -> None:
@@ -125,7 +157,9 @@ def test_an_engine_that_hangs_is_found(stack: Stack, component: str, check: str,
         finally:
             process.send_signal(signal.SIGCONT)
             stack.wait_ready()
-            until(lambda: api_is_ready(stack), what="stores that answer the API", seconds=60)
+            until(
+                lambda: api_is_ready(stack), what="stores that answer the API", seconds=WAIT_SECONDS
+            )
         assert said in told
 
 
@@ -153,7 +187,7 @@ def ask_queue(stack: Stack, subject: str, payload: bytes) -> None:
 
 
 def test_wrong_settings_are_found(stack: Stack, tmp_path: Path) -> None:
-    assert "settings" not in ask(stack.data_dir)[1]
+    passes(stack, "settings")
     told = expect(stack, "settings", "--set", "nats.port=many", "--set", "api.prot=1")
     assert "nats.port" in told
     assert "perhaps api.port" in told
@@ -161,7 +195,7 @@ def test_wrong_settings_are_found(stack: Stack, tmp_path: Path) -> None:
     file.write_text("[api\nport = 1\n")
     assert "is not TOML" in expect(stack, "settings", "--config", str(file))
     file.write_text("[api]\nbody_bytes_max = '1MiB'\n")
-    assert "settings" not in ask(stack.data_dir, "--config", str(file))[1]
+    passes(stack, "settings", "--config", str(file))
 
 
 @pytest.mark.parametrize(
@@ -175,14 +209,14 @@ def test_an_expired_certificate_is_found(
     options = ("--only", "certificate", "--set", f"tls.certificate={tmp_path / 'tls' / 'c.pem'}")
     place = tmp_path / "tls" / "c.pem"
     install(make_self_signed(["pug.example"], days=365, clock=SystemClock()), place)
-    assert "certificate" not in ask(stack.data_dir, *options)[1]
+    passes(stack, "certificate", *options)
     install(make_self_signed(["pug.example"], days=365, clock=clock), place)
     status = 1 if said.startswith("failed") else 0
     assert said in expect(stack, "certificate", *options, status=status)
 
 
 def test_a_full_disk_is_found(stack: Stack) -> None:
-    assert "disk-free" not in ask(stack.data_dir)[1]
+    passes(stack, "disk-free")
     assert "events are refused" in expect(stack, "disk-free", "--set", "disk.reserve=900TiB")
 
 
@@ -211,7 +245,7 @@ def test_somebody_who_may_see_nothing_is_told_so(stack: Stack) -> None:
         f"main(['doctor', '--json', '--data-dir', {str(stack.data_dir)!r}])"
     )
     told = subprocess.run(
-        [sys.executable, "-c", program], check=False, capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", program], check=False, capture_output=True, text=True, timeout=120
     )
     assert told.stderr == ""
     findings = json.loads(told.stdout)["findings"]
@@ -242,9 +276,11 @@ def test_events_do_not_leave_in_a_support_bundle(stack: Stack, tmp_path: Path) -
 def test_a_stopped_appliance_is_still_looked_at(tmp_path: Path) -> None:
     with running_stack(tmp_path / "stack") as own:
         pug("stop", data_dir=own.data_dir)
-        status, found = ask(own.data_dir)
-        assert status == 1
-        assert set(found) == {"running"}
+        answers(
+            own,
+            lambda status, found: (status, set(found)) == (1, {"running"}),
+            what="nothing wrong but that it does not run",
+        )
         (own.data_dir / "secrets" / "nats-password").rename(tmp_path / "away")
         told = expect(own, "secrets-present")
         assert "nats-password is missing" in told

@@ -78,11 +78,12 @@ class Receiver:
         while True:
             try:
                 plain, _ = self.listener.accept()
-                connection = self._wrap(plain)
-            except ssl.SSLError:
-                continue
             except OSError:
                 return
+            try:
+                connection = self._wrap(plain)
+            except OSError:
+                continue  # a client that does not trust us says so, or just goes away
             stream = bytearray()
             self.streams.append(stream)
             self.connections.append(connection)

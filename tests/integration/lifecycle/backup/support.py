@@ -60,8 +60,11 @@ def posting(stack: Stack, kind: str) -> Generator[Posting]:
         thread.join()
 
 
-def killed_at(step: str, *arguments: str, data_dir: Path) -> None:
-    """Run a `backup` command and kill it when it tells that `step` begins."""
+def killed_at(step: str, *arguments: str, data_dir: Path) -> list[str]:
+    """Run a `backup` command and kill it when it tells that `step` begins; the steps that began.
+
+    They may be more, where the command is quicker than the signal.
+    """
     process = subprocess.Popen(
         [sys.executable, "-m", "appliance", "backup", *arguments, "--json", "--data-dir", data_dir],
         stdout=subprocess.PIPE,
@@ -70,18 +73,21 @@ def killed_at(step: str, *arguments: str, data_dir: Path) -> None:
         start_new_session=True,
     )
     assert process.stdout is not None
-    reached = False
-    said = []
+    begun: list[str] = []
+    said: list[str] = []
     for line in process.stdout:
         said.append(line)
+        if not line.endswith("\n"):
+            break  # it was killed while it said so
         told = json.loads(line)
-        if told.get("event") == "begun" and told.get("step") == step:
-            os.killpg(process.pid, signal.SIGKILL)
-            reached = True
-            break
+        if told.get("event") == "begun":
+            begun.append(told["step"])
+            if told["step"] == step:
+                os.killpg(process.pid, signal.SIGKILL)
     process.stdout.close()
     process.wait(timeout=COMMAND_SECONDS_MAX)
-    assert reached, "".join(said)
+    assert step in begun, "".join(said)
+    return begun
 
 
 def drilled(place: str, *arguments: str, data_dir: Path) -> int:
