@@ -154,7 +154,7 @@ class DemoProject:
     async def name_people(self, shop: Shop, ids: Collection[str | None]) -> int:
         """Tell who is behind these ids of events, where they have said so; each once a process.
 
-        Who was a stranger before has two ids, and is told with both. Returns how many.
+        Returns how many.
         """
         now_ms = int(self._clock.now().timestamp() * 1000)
         numbers = {number for name in ids if (number := number_of(name or "")) is not None}
@@ -181,7 +181,7 @@ class DemoProject:
                 project_id=shop.project_id,
                 external_id=one.external_id,
                 traits=traits_of(one),
-                anonymous_id=one.stranger_id if one.was_stranger else "",
+                anonymous_id=one.stranger_id,
                 device_id="",
                 accepted_at=1000 * (one.named_ms or 0),
             )

@@ -79,7 +79,7 @@ class Shopper(Struct, frozen=True, kw_only=True):
 
     @property
     def stranger_id(self) -> str:
-        """The id of those who have not said who they are."""
+        """The id that their client made, whoever they are."""
         return f"user-{self.number:05d}"
 
     @property
@@ -89,13 +89,17 @@ class Shopper(Struct, frozen=True, kw_only=True):
 
     @property
     def was_stranger(self) -> bool:
-        """Whether some of their events have the other id."""
+        """Whether they said who they are later than at their first visit."""
         return self.named_ms is not None and self.named_ms > self.first_ms
 
     def id_at(self, at_ms: int) -> str:
-        """The id of what they do at an instant."""
-        named = self.named_ms is not None and self.named_ms <= at_ms
-        return self.external_id if named else self.stranger_id
+        """The id of what they do at an instant.
+
+        The client of most keeps the id it made; that of late ones takes the shop's own number, as a
+        client does that is told on the way.
+        """
+        changed = self.was_stranger and self.named_ms is not None and self.named_ms <= at_ms
+        return self.external_id if changed else self.stranger_id
 
     def is_around(self, at_ms: int) -> bool:
         """Whether they may come at an instant."""
