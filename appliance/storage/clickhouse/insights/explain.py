@@ -1,7 +1,8 @@
 """How an insight would be answered: its statement, and what the engine would do with it.
 
 Invariant: the statement is the one that `run.py` asks; a test compares the two for every type.
-Nothing of it is executed: the engine is asked for its plan only.
+Nothing of it is executed, for the engine is asked for its plan only; a ranking of pages by unique
+users counts events for its floor even then.
 """
 
 from collections.abc import Mapping
@@ -21,6 +22,10 @@ from appliance.storage.clickhouse.client import ClickHouse, Setting
 from appliance.storage.clickhouse.compacted_sessions import Reached
 from appliance.storage.clickhouse.fragment import Statement
 from appliance.storage.clickhouse.insights.funnels import compile_funnel
+from appliance.storage.clickhouse.insights.people_ranking import (
+    compile_people_ranking,
+    ranks_people,
+)
 from appliance.storage.clickhouse.insights.ranking import compile_ranking
 from appliance.storage.clickhouse.insights.retention import compile_retention
 from appliance.storage.clickhouse.insights.segmentation import compile_segmentation
@@ -89,7 +94,8 @@ def compile_insight(plan: InsightPlan, reached: Reached | None = None) -> Statem
         case UserFlowPlan():
             statement = compile_user_flow(plan)
         case RankingPlan():
-            statement = compile_ranking(plan)
+            by_people = ranks_people(plan)
+            statement = compile_people_ranking(plan) if by_people else compile_ranking(plan)
         case _:
             assert_never(plan)
     return statement

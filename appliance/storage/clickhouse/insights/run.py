@@ -36,6 +36,7 @@ from appliance.storage.clickhouse.client import ClickHouse, Row, Setting
 from appliance.storage.clickhouse.insights.data_version import compile_data_version
 from appliance.storage.clickhouse.insights.funnels import compile_funnel
 from appliance.storage.clickhouse.insights.people_behind import compile_people_behind
+from appliance.storage.clickhouse.insights.people_ranking import rank_people, ranks_people
 from appliance.storage.clickhouse.insights.ranking import (
     compile_live_profiles,
     compile_ranking,
@@ -118,6 +119,8 @@ class ClickHouseInsights:
         return HEAVY if weight is Weight.HEAVY else {}
 
     async def _rank(self, plan: RankingPlan, limits: Mapping[str, Setting]) -> RankingAnswer:
+        if ranks_people(plan):
+            return RankingAnswer(rows=await rank_people(self._clickhouse, plan, limits))
         found = await ask(self._clickhouse, compile_ranking(plan), limits)
         rows = [_read_ranked_row(row) for row in found]
         if plan.dimension is Dimension.USER and rows:

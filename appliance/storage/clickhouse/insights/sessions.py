@@ -1,9 +1,9 @@
 """Session metrics as one statement, from events or from the session roll-up [insights 11, 20].
 
 Invariant: every source gives the same row for a session: start, end, count, and the values of its
-first and last event. `sign` is 1, or -1 where a compacted row takes an older one back: signs are
-added up and rows never counted. Where sessions are compacted (decision 0039), only those that
-changed since are read from the roll-up itself.
+first and last event. `sign` is 1, or -1 where a row takes another one back: signs are added up
+and rows never counted. Where sessions are compacted (decision 0039), only those that changed
+since are read from the roll-up itself.
 """
 
 from collections.abc import Iterable
@@ -86,10 +86,16 @@ SELECT
     start_time AS session_start,
     end_time AS session_end,
     event_count AS session_events,
-    sign
+    <sign> AS sign
 FROM compacted_sessions
 WHERE project_id = <project> AND epoch = <epoch> AND scope = <kind>
-    AND <starts_inside> AND session_id NOT IN (<changed>)
+    AND <starts_inside> <only_changed>
+"""
+
+_TOGETHER: Final = """
+<compacted>
+UNION ALL
+<outdated>
 UNION ALL
 <rolled_up>
 """
@@ -189,23 +195,35 @@ def _rolled_up(
 def _compacted(
     plan: SessionsPlan, properties: tuple[EventProperty, ...], reached: Reached
 ) -> Fragment:
+    """All that is compacted, less what changed since, and that as the roll-up has it now.
+
+    Taking few away costs less than looking at each whether it is one of them.
+    """
     changed = fill(
         _CHANGED,
         project=text_value(plan.project_id),
         kind=text_value(plan.kind),
         before_block=integer_value(reached.before_block),
     )
+    only_changed = fill("AND session_id IN (<changed>)", changed=changed)
+
+    def compacted(sign: LiteralString, only: Fragment) -> Fragment:
+        return fill(
+            _OF_COMPACTED,
+            ends=_ends(_compacted_end(plan, one) for one in properties),
+            sign=literal(sign),
+            project=text_value(plan.project_id),
+            epoch=integer_value(reached.epoch),
+            kind=text_value(plan.kind),
+            starts_inside=_starts_inside(plan.range, literal("start_time")),
+            only_changed=only,
+        )
+
     return fill(
-        _OF_COMPACTED,
-        ends=_ends(_compacted_end(plan, one) for one in properties),
-        project=text_value(plan.project_id),
-        epoch=integer_value(reached.epoch),
-        kind=text_value(plan.kind),
-        starts_inside=_starts_inside(plan.range, literal("start_time")),
-        changed=changed,
-        rolled_up=_rolled_up(
-            plan, properties, fill("AND session_id IN (<changed>)", changed=changed)
-        ),
+        _TOGETHER,
+        compacted=compacted("sign", literal("")),
+        outdated=compacted("-sign", only_changed),
+        rolled_up=_rolled_up(plan, properties, only_changed),
     )
 
 

@@ -3,11 +3,12 @@
 -- Locks: creates only. Filled by the job `compact-sessions`, never by the feed.
 -- A row of sign -1 takes an older row of its session back: add up signs, never count rows. Rows of
 -- another epoch than the one in `compacted_sessions_progress` do not exist for questions. `version` is
--- the `last_block` of the roll-up when the row was made.
+-- the `last_block` of the roll-up when the row was made. Granules of 1,024 rows, because the few
+-- sessions that changed are looked up.
 -- Nothing here is backed up: it is made again from the roll-up.
 CREATE TABLE IF NOT EXISTS compacted_sessions
 (
-    project_id String,
+    project_id LowCardinality(String),
     epoch UInt64,
     scope LowCardinality(String),
     session_id UUID,
@@ -53,6 +54,7 @@ ENGINE = VersionedCollapsingMergeTree(sign, version)
 PARTITION BY (project_id, epoch)
 ORDER BY (scope, session_id)
 SETTINGS
+    index_granularity = 1024,
     fsync_after_insert = 1,
     fsync_part_directory = 1;
 
