@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Generator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -46,8 +47,11 @@ def write(path: Path, lines: list[Json]) -> Path:
 
 def records_done(stack: Stack) -> int:
     """How far the only unfinished import is, by its journal."""
-    states = list((stack.data_dir / "imports").glob("*/state.json"))
-    return max((json.loads(path.read_bytes())["records"] for path in states), default=0)
+    done = 0
+    for path in (stack.data_dir / "imports").glob("*/state.json"):
+        with suppress(FileNotFoundError):  # of an import that has just ended
+            done = max(done, json.loads(path.read_bytes())["records"])
+    return done
 
 
 def run_import(stack: Stack, file: Path, *words: str) -> Json:
