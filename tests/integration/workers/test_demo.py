@@ -264,6 +264,12 @@ async def test_visitors_come_by_day_and_by_night(stage: ControlStack) -> None:
     assert await store_what_waits(stage) == sent
     ((latest,),) = await stage.services.stores.clickhouse.rows("SELECT max(occur_time) FROM events")
     assert latest.replace(tzinfo=UTC) <= stage.clock.now()
+    ids = await ids_of_events(stage)
+    assert any(name.startswith("bot-") for name in ids)
+    told = [call.external_id for call in await told_people(stage)]
+    assert told
+    assert len(set(told)) == len(told)
+    assert {number_of(name) for name in told} <= {number_of(name) for name in ids}
 
 
 @pytest.mark.parametrize("enabled", [True, False])
