@@ -1,11 +1,13 @@
 """How long every type of insight takes, cold and warm, from roll-ups and from events.
 
     scripts/bench query [--json] [--events 1M] [--projects N] [--rounds 7] [--only TEXT]
+                        [--keep DIR] [--even-pages]
 
 Starts an event store of its own and fills it with events that the engine makes itself. Cold is
 without any cache: the engine's are dropped, and so are the pages of its files. Warm is the median
 of the rounds after that. `kept` is the same question once more, from the memory of answers. Where
-a roll-up answers, the events are asked too. Ends with 1 when both disagree about a total.
+a roll-up answers, the events are asked too. Sessions are compacted, and some got events since, as on
+a site at work. Ends with 1 when both disagree about a total.
 """
 
 import argparse
@@ -39,7 +41,8 @@ from appliance.storage.clickhouse.insights.run import ClickHouseInsights
 from appliance.storage.clickhouse.insights.settings import SECONDS_MAX
 from appliance.storage.clickhouse.ledger import migrate_clickhouse
 from tests.bench.query_cohorts import COHORT_QUESTIONS, SavedCohorts, fill_people
-from tests.bench.query_fill import FIRST, fill
+from tests.bench.query_fill import EVEN, FIRST, SKEWED, fill
+from tests.bench.query_late import go_on
 from tests.bench.query_questions import PAGES, QUESTIONS, request_of
 from tests.support.clocks import FixedClock
 from tests.support.engines import running_engines
@@ -280,8 +283,9 @@ async def run(chosen: argparse.Namespace, projects: int) -> Report:
             clickhouse = ClickHouse(endpoint, answer_seconds_max=600)
             try:
                 started = time.perf_counter()
-                await fill(clickhouse, chosen.events, projects)
+                await fill(clickhouse, chosen.events, projects, chosen.skew)
                 await fill_people(clickhouse, FIRST)
+                await go_on(clickhouse, FIRST)
                 filled = time.perf_counter() - started
                 ((disk,),) = await clickhouse.rows(DISK)
                 bench = Bench(clickhouse, folder, chosen.rounds)
@@ -323,6 +327,14 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=7, help="warm answers of each question")
     parser.add_argument("--only", default="", help="questions whose names hold this text")
     parser.add_argument("--keep", type=Path, help="a folder for the store, asked again as it is")
+    parser.add_argument(
+        "--even-pages",
+        dest="skew",
+        action="store_const",
+        const=EVEN,
+        default=SKEWED,
+        help="every page as often as any other, not by a power law",
+    )
     parser.add_argument("--json", action="store_true", help="one JSON object")
     chosen = parser.parse_args()
     projects = chosen.projects or max(1, chosen.events // PROJECT_EVENTS)

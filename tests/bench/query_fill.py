@@ -1,9 +1,12 @@
 """Events for `scripts/bench query`, made by the engine itself.
 
 Invariant: events follow from their number alone, so every run asks the same data, and they come in
-the order of time, as they do in life: a block has the days of a project one after another. The
-first project goes through the views; the others are copies of it, in every table, which is what
-the views would have stored.
+the order of time, as they do in life: a block has the days of a project one after another. Pages
+follow a power law, as on a site: of 500 pages, page *n* has the share ((n + 1)/500)^(1/3) -
+(n/500)^(1/3) of the events, so the first has 13 %, the first ten 27 % and the last 0.07 %; with
+`EVEN` every page has the same share, which is the worst case of a ranking. The first project goes
+through the views; the others are copies of it, in every table, which is what the views would have
+stored.
 """
 
 import asyncio
@@ -22,6 +25,10 @@ SETTLE_SECONDS_MAX: Final = 1200
 FIRST: Final = "bench-0"
 """The project that is asked about."""
 
+EVEN: Final = 1.0
+SKEWED: Final = 3.0
+"""Powers of an even share of [0, 1), which chooses the page."""
+
 _INSERT: Final = {
     "max_insert_threads": 1,
     "max_block_size": BLOCK,
@@ -38,7 +45,8 @@ WITH
     intDiv(number, 8) AS visit,
     number % 8 AS nth,
     cityHash64(visit) AS seed,
-    seed % {people:UInt64} AS person
+    seed % {people:UInt64} AS person,
+    bitShiftRight(cityHash64(number, 12), 11) / 9007199254740992. AS share
 SELECT
     toUUID(concat('00000000-0000-4000-8000-', leftPad(lower(hex(number)), 12, '0'))),
     {project:String},
@@ -57,11 +65,14 @@ SELECT
     ['iOS', 'Android', 'Windows', 'macOS'][1 + cityHash64(person, 9) % 4],
     ['Chrome', 'Safari', 'Firefox', 'Edge'][1 + cityHash64(person, 10) % 4],
     ['mobile', 'desktop'][1 + cityHash64(person, 11) % 2],
-    concat('/page/', toString(cityHash64(number, 12) % 500)),
+    concat('/page/', toString(toUInt16(500 * pow(share, {skew:Float64})))),
     ['Direct', 'Organic Search', 'Referral', 'Email'][1 + cityHash64(visit, 13) % 4],
     concat('site', toString(cityHash64(visit, 14) % 50), '.example')
 FROM numbers({start:UInt64}, {rows:UInt64})
 """
+
+_MADE: Final = "SELECT count() FROM events WHERE insert_block = 0"
+"""Without the late ones of `query_late.py`."""
 
 _COPIED: Final = """
 SELECT name FROM system.tables
@@ -76,27 +87,27 @@ WHERE database = currentDatabase() AND engine = 'MaterializedView'
 """
 
 
-async def fill(clickhouse: ClickHouse, events: int, projects: int) -> None:
+async def fill(clickhouse: ClickHouse, events: int, projects: int, skew: float = SKEWED) -> None:
     """Fill every table for this many events, and wait until the merges have ended.
 
     A store that has them is left as it is; one with the first project gets the others.
     """
-    ((stored,),) = await clickhouse.rows("SELECT count() FROM events")
+    ((stored,),) = await clickhouse.rows(_MADE)
     if stored == events:
         return
     own = events // projects
     assert stored in (0, own), f"there are {stored} events, not {events}"
     if not stored:
-        await make_events(clickhouse, FIRST, own)
+        await make_events(clickhouse, FIRST, own, skew)
     if projects > 1:
         await _copy(clickhouse, projects)
-    ((stored,),) = await clickhouse.rows("SELECT count() FROM events")
+    ((stored,),) = await clickhouse.rows(_MADE)
     assert stored == own * projects, f"{stored} events were stored"
     await _settle(clickhouse)
     os.sync()
 
 
-async def make_events(clickhouse: ClickHouse, project: str, own: int) -> None:
+async def make_events(clickhouse: ClickHouse, project: str, own: int, skew: float = SKEWED) -> None:
     """Store this many events of one project, through the views."""
     waiting = list(range(0, own, BLOCK))
 
@@ -110,6 +121,7 @@ async def make_events(clickhouse: ClickHouse, project: str, own: int) -> None:
                 "rows": rows,
                 "people": max(own // 200, 100),
                 "visits": max(own // 8, 1),
+                "skew": skew,
             }
             await clickhouse.command(_MAKE, parameters, _INSERT)
             _tell(f"{start + rows:,} of {own:,} events of the first project")

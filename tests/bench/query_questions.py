@@ -13,6 +13,8 @@ from appliance.gen.shared.insights.v1.insights_pb import QueryRequest
 DAYS: Final = 30
 END: Final = "2025-05-31T00:00:00Z"
 EVENTS_A_SESSION: Final = 8
+ROWS_OF_A_PANEL: Final = 50
+"""What the panels of an overview show beside the rest; they count cookieless visitors too."""
 
 _VIEW: Final = {"event": {"kind": "page_view"}}
 _UNIQUE: Final = {**_VIEW, "aggregation": "AGGREGATION_TYPE_UNIQUE_USERS"}
@@ -60,6 +62,23 @@ QUESTIONS: Final[Mapping[str, Mapping[str, object]]] = {
     "bounce rate": _total(session=_session("BOUNCE_RATE")),
     "session duration": _total(session=_session("AVG_DURATION")),
     "top pages": _top(dimension="DIMENSION_PROPERTY", property="$pathname", scope=_WEB),
+    "top pages, unique users": _top(
+        dimension="DIMENSION_PROPERTY", property="$pathname", scope=_WEB, metric=_PEOPLE
+    ),
+    "top pages, unique users, 50": _top(
+        dimension="DIMENSION_PROPERTY",
+        property="$pathname",
+        scope=_WEB,
+        metric=_PEOPLE,
+        limit=ROWS_OF_A_PANEL,
+    ),
+    "top pages, unique users, no rest": _top(
+        dimension="DIMENSION_PROPERTY",
+        property="$pathname",
+        scope=_WEB,
+        metric=_PEOPLE,
+        omitOthers=True,
+    ),
     "top countries, unique users": _top(
         dimension="DIMENSION_PROPERTY", property="$country", scope=_WEB, metric=_PEOPLE
     ),
@@ -87,18 +106,33 @@ QUESTIONS: Final[Mapping[str, Mapping[str, object]]] = {
 
 PAGES: Final[Mapping[str, list[Mapping[str, object]]]] = {
     "overview page": [
-        _trend(events=[_UNIQUE]),
-        _trend(events=[_VIEW]),
-        *(
-            _total(session=_session(metric))
-            for metric in ("SESSIONS", "BOUNCE_RATE", "AVG_DURATION", "AVG_EVENTS_PER_SESSION")
-        ),
-        *(
-            _top(dimension="DIMENSION_PROPERTY", property=key, scope=_WEB, metric=_PEOPLE)
-            for key in ("$pathname", "$country", "$browser", "$os", "$device")
-        ),
-        _trend(session=_session("SESSIONS"), breakdowns=_by("$channel")),
-        _trend(session=_session("SESSIONS"), breakdowns=_by("$referrerDomain")),
+        spec | {"includeCookieless": True}
+        for spec in (
+            _trend(events=[_UNIQUE]),
+            _trend(events=[_VIEW]),
+            *(
+                _total(session=_session(metric))
+                for metric in ("SESSIONS", "BOUNCE_RATE", "AVG_DURATION", "AVG_EVENTS_PER_SESSION")
+            ),
+            *(
+                _top(
+                    dimension="DIMENSION_PROPERTY",
+                    property=key,
+                    scope=_WEB,
+                    metric=_PEOPLE,
+                    limit=ROWS_OF_A_PANEL,
+                )
+                for key in ("$pathname", "$country", "$browser", "$os", "$device")
+            ),
+            *(
+                _trend(
+                    session=_session("SESSIONS"),
+                    breakdowns=_by(key),
+                    breakdownLimit=ROWS_OF_A_PANEL,
+                )
+                for key in ("$channel", "$referrerDomain")
+            ),
+        )
     ],
     "dashboard of 8 tiles": [
         QUESTIONS[name]
