@@ -6,8 +6,8 @@
 Starts an event store of its own and fills it with events that the engine makes itself. Cold is
 without any cache: the engine's are dropped, and so are the pages of its files. Warm is the median
 of the rounds after that. `kept` is the same question once more, from the memory of answers. Where
-a roll-up answers, the events are asked too. Sessions are compacted, and some got events since, as on
-a site at work. Ends with 1 when both disagree about a total.
+a roll-up answers, the events are asked too. Sessions are compacted, and some got events since, as
+on a site at work. Ends with 1 when both disagree about a total.
 """
 
 import argparse
