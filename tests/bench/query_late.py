@@ -9,8 +9,8 @@ from typing import Final
 from appliance.storage.clickhouse.client import ClickHouse
 from appliance.storage.clickhouse.compacted_sessions import compact_project
 
-LATE_EVENTS: Final = 500
-"""What a project of ten million events a month gets in two minutes; the job comes each minute."""
+LATE_EVENTS: Final = 250
+"""A little more than what such a project gets in a minute: the most that the job leaves."""
 LATE_BLOCK: Final = 1
 """The block of the late events; all others are of block 0."""
 
