@@ -174,13 +174,15 @@ class _Stores:
         await self._switchover.until_runs(self._change.wanted, seconds_max=_REPLACE_SECONDS_MAX)
 
     async def stop_only(self) -> None:
-        # At boot they wait for `recover`; to stop them would take their turn away for good.
-        if not await self._switchover.is_booting():
-            await self._systemctl("stop", *_STORE_UNITS)
+        await self._unless_booting("stop")
 
     async def start(self) -> None:
+        await self._unless_booting("start")
+
+    async def _unless_booting(self, verb: str) -> None:
+        # At boot they wait for `recover`; to stop them would take their turn away for good.
         if not await self._switchover.is_booting():
-            await self._systemctl("start", *_STORE_UNITS)
+            await self._systemctl(verb, *_STORE_UNITS)
 
     def with_queue(self, action: Callable[[], Awaitable[None]]) -> Callable[[], Awaitable[None]]:
         """The same with the queue running: at boot it is started before its turn."""

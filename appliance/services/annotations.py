@@ -32,7 +32,7 @@ from appliance.storage.postgres.annotations import (
     list_annotations,
     save_annotation,
 )
-from appliance.storage.postgres.pool import Postgres, Transaction
+from appliance.storage.postgres.pool import Postgres
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
@@ -57,7 +57,7 @@ class AnnotationsService:
         annotations_max: int = PROJECT_ANNOTATIONS_MAX,
     ) -> None:
         self._database = database
-        self._audit = audit
+        self._audit = audit.about("annotation")
         self._ids = ids
         self._annotations_max = annotations_max
 
@@ -82,7 +82,7 @@ class AnnotationsService:
             )
             if made is None:
                 raise _board_not_found(content)
-            await self._record(transaction, actor, "create", project_id, annotation_id)
+            await self._audit.record(transaction, actor, "create", project_id, annotation_id)
         return made
 
     async def list_page(
@@ -135,19 +135,7 @@ class AnnotationsService:
         async with self._database.transaction() as transaction:
             if not await delete_annotation(transaction, annotation_id, project_id):
                 raise _not_found(annotation_id)
-            await self._record(transaction, actor, "delete", project_id, annotation_id)
-
-    async def _record(
-        self, transaction: Transaction, actor: Actor, act: str, project_id: str, subject_id: str
-    ) -> None:
-        await self._audit.record(
-            transaction,
-            actor,
-            f"annotation.{act}",
-            project_id=project_id,
-            subject_kind="annotation",
-            subject_id=subject_id,
-        )
+            await self._audit.record(transaction, actor, "delete", project_id, annotation_id)
 
 
 def _checked(content: AnnotationContent) -> AnnotationContent:

@@ -45,3 +45,28 @@ class AuditLog:
             details=details or {},
         )
         await add_audit_entry(transaction, entry)
+
+    def about(self, kind: str) -> "ProjectAudit":
+        """The log of acts on one kind of thing in projects, like `cohort`."""
+        return ProjectAudit(self, kind)
+
+
+class ProjectAudit:
+    """Records acts on things of one kind that belong to a project, as `cohort.create`."""
+
+    def __init__(self, log: AuditLog, kind: str) -> None:
+        self._log = log
+        self._kind = kind
+
+    async def record(
+        self, transaction: Transaction, actor: Actor, act: str, project_id: str, subject_id: str
+    ) -> None:
+        """Add one act; it stands when the transaction is committed."""
+        await self._log.record(
+            transaction,
+            actor,
+            f"{self._kind}.{act}",
+            project_id=project_id,
+            subject_kind=self._kind,
+            subject_id=subject_id,
+        )

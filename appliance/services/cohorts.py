@@ -88,7 +88,7 @@ class CohortsService:
     ) -> None:
         self._database = database
         self._members = members
-        self._audit = audit
+        self._audit = audit.about("cohort")
         self._clock = clock
         self._ids = ids
         self._slots = slots or QuestionSlots()
@@ -128,7 +128,7 @@ class CohortsService:
             )
             if not isinstance(content, CohortRules):
                 await add_ids(transaction, project_id, cohort_id, content)
-            await self._record(transaction, actor, "create", project_id, cohort_id)
+            await self._audit.record(transaction, actor, "create", project_id, cohort_id)
             return await _read(transaction, project_id, cohort_id)
 
     async def get(self, project_id: str, cohort_id: str) -> CohortRow:
@@ -172,7 +172,7 @@ class CohortsService:
                     rules=None if rules is None else encode_rules(rules),
                 )
             )
-            await self._record(transaction, actor, "update", project_id, cohort_id)
+            await self._audit.record(transaction, actor, "update", project_id, cohort_id)
             return await _read(transaction, project_id, cohort_id)
 
     async def change_ids(
@@ -200,7 +200,7 @@ class CohortsService:
             row = await _read(transaction, project_id, cohort_id)
             if row.ids > LIST_IDS_MAX:
                 raise _exhausted(f"a list has at most {LIST_IDS_MAX} ids")
-            await self._record(transaction, actor, "change_ids", project_id, cohort_id)
+            await self._audit.record(transaction, actor, "change_ids", project_id, cohort_id)
         return row
 
     async def delete(self, project_id: str, cohort_id: str, *, actor: Actor) -> None:
@@ -214,7 +214,7 @@ class CohortsService:
                 raise cohort_not_found(cohort_id)
             await self._require_unused(transaction, project_id, cohort_id, stored)
             await delete_cohort(transaction, project_id, cohort_id)
-            await self._record(transaction, actor, "delete", project_id, cohort_id)
+            await self._audit.record(transaction, actor, "delete", project_id, cohort_id)
 
     async def preview(self, project_id: str, timezone: str, subject: CohortRules | str) -> int:
         """How many people saved or unsaved rules have now; raises as `create` does."""
@@ -286,18 +286,6 @@ class CohortsService:
     def _moment(self, timezone: str) -> Moment:
         now_ms = (self._clock.now() - _EPOCH) // timedelta(milliseconds=1)
         return Moment(now_ms=now_ms, zone=timezone)
-
-    async def _record(
-        self, transaction: Transaction, actor: Actor, act: str, project_id: str, cohort_id: str
-    ) -> None:
-        await self._audit.record(
-            transaction,
-            actor,
-            f"cohort.{act}",
-            project_id=project_id,
-            subject_kind="cohort",
-            subject_id=cohort_id,
-        )
 
 
 async def _read(store: Postgres | Transaction, project_id: str, cohort_id: str) -> CohortRow:

@@ -83,13 +83,14 @@ class Services:
         signing_key: Secret | None = None,
         quiet: bool = False,
     ) -> None:
+        settings = settings or Settings()
         chosen = clock or SystemClock()
         self._room = room or Room((), reserve_bytes=0, clock=chosen)
         ids = IdMaker(chosen)
         self._postgres = Postgres(endpoints.postgres)
         self._clickhouse = ClickHouse(endpoints.clickhouse)
         self._streams = Streams(endpoints.nats, name=name)
-        self._queue_room = QueueRoom(self._streams, settings or Settings(), chosen)
+        self._queue_room = QueueRoom(self._streams, settings, chosen)
         self._stages = Stages(self._streams, self._queue_room, chosen)
         self._allowances = Allowances(self._postgres, chosen)
         publisher = Publisher(self._streams, require_room=self._room.require)
@@ -97,7 +98,7 @@ class Services:
             Bucket(self._streams, COOKIELESS_BUCKET), clock=chosen, randomness=SystemRandomness()
         )
         self.keys = KeyRing(self._postgres, self._streams, chosen)
-        places_file = (settings or Settings()).folders.places_file
+        places_file = settings.folders.places_file
         self._places = Places(self._postgres, places_file, chosen)
         self.ingest = IngestService(
             publisher,
@@ -109,7 +110,7 @@ class Services:
         )
         self.identify = IdentifyService(publisher, chosen)
         self.compat = CompatService(self.ingest, self.identify, chosen)
-        engine = (settings or Settings()).clickhouse
+        engine = settings.clickhouse
         self.slots = slots = QuestionSlots(
             QUIET_SHARES if quiet else plan_shares(engine.queries_max)
         )
@@ -118,7 +119,7 @@ class Services:
             chosen,
             kept=KeptAnswers(chosen),
             slots=slots,
-            layered_flows=(settings or Settings()).insights.user_flow is UserFlowForm.LAYERED,
+            layered_flows=settings.insights.user_flow is UserFlowForm.LAYERED,
             cohorts=CohortLookup(self._postgres),
         )
         people = PeopleReader(self._clickhouse)
@@ -131,7 +132,7 @@ class Services:
             self._streams,
             LiveReader(self._clickhouse),
             chosen,
-            watchers_max=(settings or Settings()).api.requests_max // REQUESTS_SHARE,
+            watchers_max=settings.api.requests_max // REQUESTS_SHARE,
         )
         self.stores = stores = Stores(
             postgres=self._postgres,
@@ -141,7 +142,7 @@ class Services:
         )
         self.control = ControlPlane(
             stores,
-            settings or Settings(),
+            settings,
             signing_key or ephemeral_key(),
             clock=chosen,
             ids=ids,
@@ -151,7 +152,7 @@ class Services:
             self._postgres,
             self.insights,
             self.control.audit,
-            settings or Settings(),
+            settings,
             clock=chosen,
             ids=ids,
         )

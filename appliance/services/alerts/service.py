@@ -167,7 +167,7 @@ class AlertsService:
     ) -> None:
         self._database = database
         self._insights = insights
-        self._audit = audit
+        self._audit = audit.about("alert")
         self._allowed = allowed
         self._sealer = sealer
         self._clock = clock
@@ -203,7 +203,7 @@ class AlertsService:
             )
             row = await self._find(transaction, project.project_id, alert_id)
             secrets = await self._set_recipients(transaction, row, draft, now)
-            await self._record(transaction, actor, "create", row.project_id, alert_id)
+            await self._audit.record(transaction, actor, "create", row.project_id, alert_id)
             alert = await self._read(transaction, project.project_id, alert_id)
         return SavedAlert(alert=alert, secrets=secrets)
 
@@ -241,7 +241,7 @@ class AlertsService:
                 await close_quietly(transaction, alert_id, cause, at=now)
                 await begin_anew(transaction, alert_id)
             secrets = await self._set_recipients(transaction, before, draft, now)
-            await self._record(transaction, actor, "update", before.project_id, alert_id)
+            await self._audit.record(transaction, actor, "update", before.project_id, alert_id)
             alert = await self._read(transaction, project.project_id, alert_id)
         return SavedAlert(alert=alert, secrets=secrets)
 
@@ -250,7 +250,7 @@ class AlertsService:
         async with self._database.transaction() as transaction:
             if not await delete_alert(transaction, project_id, alert_id):
                 raise _not_found(alert_id)
-            await self._record(transaction, actor, "delete", project_id, alert_id)
+            await self._audit.record(transaction, actor, "delete", project_id, alert_id)
 
     async def test(self, project_id: str, alert_id: str, *, send: bool) -> Tried:
         """Compute the number now; with `send` tell every recipient, marked as a test.
@@ -379,18 +379,6 @@ class AlertsService:
         members = await list_members(store, [alert_id])
         webhooks = await list_webhooks(store, [alert_id])
         return Alert(row=row, member_ids=members[alert_id], webhooks=webhooks[alert_id])
-
-    async def _record(
-        self, transaction: Transaction, actor: Actor, act: str, project_id: str, alert_id: str
-    ) -> None:
-        await self._audit.record(
-            transaction,
-            actor,
-            f"alert.{act}",
-            project_id=project_id,
-            subject_kind="alert",
-            subject_id=alert_id,
-        )
 
 
 def _kept_webhooks(stored: Sequence[AlertWebhook], drafts: Sequence[WebhookDraft]) -> list[str]:

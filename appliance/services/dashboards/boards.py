@@ -72,7 +72,7 @@ class DashboardsService:
 
     def __init__(self, database: Postgres, audit: AuditLog, *, ids: IdMaker) -> None:
         self._database = database
-        self._audit = audit
+        self._audit = audit.about("dashboard")
         self._ids = ids
 
     async def create(self, project_id: str, settings: BoardSettings, *, actor: Actor) -> Board:
@@ -80,7 +80,7 @@ class DashboardsService:
         board_id = self._ids.make()
         async with self._database.transaction() as transaction:
             await add_board(transaction, board_id, project_id, settings)
-            await self._record(transaction, actor, "create", project_id, board_id)
+            await self._audit.record(transaction, actor, "create", project_id, board_id)
             return await self._read(transaction, project_id, board_id)
 
     async def get(self, project_id: str, board_id: str) -> Board:
@@ -162,7 +162,7 @@ class DashboardsService:
         async with self._database.transaction() as transaction:
             if not await delete_board(transaction, project_id, board_id):
                 raise _not_found("dashboard", board_id)
-            await self._record(transaction, actor, "delete", project_id, board_id)
+            await self._audit.record(transaction, actor, "delete", project_id, board_id)
 
     async def _replace_tiles(
         self, transaction: Transaction, board_id: str, drafts: Sequence[TileDraft]
@@ -209,7 +209,7 @@ class DashboardsService:
         else:
             await unshare_board(transaction, board.id)
         action = "share" if public else "unshare"
-        await self._record(transaction, actor, action, board.project_id, board.id)
+        await self._audit.record(transaction, actor, action, board.project_id, board.id)
 
     async def _lock(self, transaction: Transaction, project_id: str, board_id: str) -> BoardRow:
         row = await lock_board(transaction, project_id, board_id)
@@ -223,18 +223,6 @@ class DashboardsService:
             raise _not_found("dashboard", board_id)
         tiles = await list_tiles(store, [board_id])
         return Board(row=row, tiles=tiles[board_id])
-
-    async def _record(
-        self, transaction: Transaction, actor: Actor, act: str, project_id: str, board_id: str
-    ) -> None:
-        await self._audit.record(
-            transaction,
-            actor,
-            f"dashboard.{act}",
-            project_id=project_id,
-            subject_kind="dashboard",
-            subject_id=board_id,
-        )
 
 
 def _not_found(kind: str, name: str) -> NotFoundError:

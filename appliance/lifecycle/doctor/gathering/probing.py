@@ -6,7 +6,7 @@ within the deadline and the program can end: blocking work runs in threads nobod
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -39,6 +39,23 @@ async def in_thread(work: Callable[[], Result]) -> Result:
     # A thread of the event loop's pool would be waited for when the program ends.
     threading.Thread(target=run, name="doctor-probe", daemon=True).start()
     return await outcome
+
+
+async def look_again(
+    look: Callable[[], Awaitable[Result]],
+    is_well: Callable[[Result], bool],
+    *,
+    looks_max: int,
+    pause_seconds: float,
+) -> Result:
+    """What was seen, looked at again while it is not well, so that a moment is no illness."""
+    seen = await look()
+    for _ in range(looks_max - 1):
+        if is_well(seen):
+            break
+        await asyncio.sleep(pause_seconds)
+        seen = await look()
+    return seen
 
 
 def read_text(path: Path | str) -> str:

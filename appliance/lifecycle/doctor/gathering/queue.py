@@ -17,12 +17,12 @@ from appliance.engines.http_door import http_get
 from appliance.engines.nats import EVENTS_CONSUMER, EVENTS_STREAM, USER
 from appliance.engines.nats_wire import NatsDoor, ask_nats
 from appliance.lifecycle.doctor.facts import QueueFacts, StreamFacts
-from appliance.lifecycle.doctor.gathering.probing import in_thread, read_text
+from appliance.lifecycle.doctor.gathering.probing import in_thread, look_again, read_text
 from appliance.lifecycle.doctor.gathering.scene import Scene
 
 _ANSWER_SECONDS_MAX: Final = 6.0
 _CONFIG_SECONDS_MAX: Final = 1.0
-_WORKER_LOOKS_MAX: Final = 15
+_WORKER_LOOKS_MAX: Final = 16
 _WORKER_LOOK_SECONDS: Final = 0.2
 """A worker is away for a moment between two fetches, and longer after a lost connection."""
 _NANOSECONDS: Final = 9
@@ -156,13 +156,16 @@ async def _ask(scene: Scene, door: NatsDoor, synced: bool | None, limit: int) ->
 async def _worker(door: NatsDoor) -> _Consumer:
     """The consumer of events; looked at again while nobody fetches, so that a gap is no alarm."""
     subject = f"$JS.API.CONSUMER.INFO.{EVENTS_STREAM}.{EVENTS_CONSUMER}"
-    worker = msgspec.json.decode(await ask_nats(door, subject), type=_Consumer)
-    for _ in range(_WORKER_LOOKS_MAX):
-        if worker.error is not None or _is_served(worker):
-            break
-        await asyncio.sleep(_WORKER_LOOK_SECONDS)
-        worker = msgspec.json.decode(await ask_nats(door, subject), type=_Consumer)
-    return worker
+
+    async def look() -> _Consumer:
+        return msgspec.json.decode(await ask_nats(door, subject), type=_Consumer)
+
+    return await look_again(
+        look,
+        lambda worker: worker.error is not None or _is_served(worker),
+        looks_max=_WORKER_LOOKS_MAX,
+        pause_seconds=_WORKER_LOOK_SECONDS,
+    )
 
 
 def _is_served(worker: _Consumer) -> bool:

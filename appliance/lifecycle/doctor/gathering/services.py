@@ -3,7 +3,6 @@
 Invariant: the supervisor, systemd and the public port are only asked; each question has an end.
 """
 
-import asyncio
 from typing import Final
 
 import msgspec
@@ -19,7 +18,7 @@ from appliance.lifecycle.doctor.facts import (
     Subject,
     UnitFacts,
 )
-from appliance.lifecycle.doctor.gathering.probing import in_thread, parse_pairs
+from appliance.lifecycle.doctor.gathering.probing import in_thread, look_again, parse_pairs
 from appliance.lifecycle.doctor.gathering.scene import ROOT_ONLY, Scene
 from appliance.supervisor.control import Command, Request, ask_supervisor
 
@@ -211,10 +210,9 @@ async def _ask_public(scene: Scene) -> PublicAnswer:
 
 async def _readiness(address: str, port: int, *, secure: bool) -> HttpAnswer:
     """What the API says of its stores; asked again while it says that one does not answer."""
-    answer = await http_get(address, port, "/readyz", secure=secure, verify=False)
-    for _ in range(_READY_LOOKS_MAX - 1):
-        if answer.status == HTTP_OK:
-            break
-        await asyncio.sleep(_READY_LOOK_SECONDS)
-        answer = await http_get(address, port, "/readyz", secure=secure, verify=False)
-    return answer
+    return await look_again(
+        lambda: http_get(address, port, "/readyz", secure=secure, verify=False),
+        lambda answer: answer.status == HTTP_OK,
+        looks_max=_READY_LOOKS_MAX,
+        pause_seconds=_READY_LOOK_SECONDS,
+    )
