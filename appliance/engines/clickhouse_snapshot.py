@@ -27,10 +27,9 @@ PART_MARK: Final = "checksums.txt"
 _ANSWER_SECONDS_MAX: Final = 120
 _REST_SECONDS_MAX: Final = 60.0
 _REST_POLL_SECONDS: Final = 0.05
-_OUR_DATABASES: Final = "('system', 'INFORMATION_SCHEMA', 'information_schema')"
-
 _MADE_AGAIN: Final = "compacted_"
 """Tables whose rows follow from others and need no copy: a restored engine finds them empty."""
+_OUR_DATABASES: Final = "('system', 'INFORMATION_SCHEMA', 'information_schema')"
 
 _TABLES: Final = f"""
 SELECT database, name, toString(uuid) AS uuid
@@ -45,7 +44,10 @@ FROM system.columns
 WHERE database NOT IN {_OUR_DATABASES}
 ORDER BY database, table, position FORMAT JSONEachRow
 """  # noqa: S608 a constant
-_INSERTS: Final = "SELECT count() FROM system.processes WHERE query_kind = 'Insert'"
+_INSERTS: Final = f"""
+SELECT count() FROM system.processes
+WHERE query_kind = 'Insert' AND position(query, 'INSERT INTO {_MADE_AGAIN}') = 0
+"""  # noqa: S608 a constant
 _FREEZE: Final = "ALTER TABLE {database:Identifier}.{table:Identifier} FREEZE WITH NAME "
 _SCHEMA: Final = "SELECT max(version) FROM schema_migrations"
 _PASSING: Final = ("min", "max", "sum")

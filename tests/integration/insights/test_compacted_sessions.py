@@ -1,8 +1,10 @@
 """Compacted sessions tell what the roll-up tells, whatever happens (decision 0039)."""
 
+import asyncio
 import itertools
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import LiteralString
 
 import pytest
@@ -10,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from appliance.base.errors import UnavailableError
+from appliance.base.errors import ApplianceError, UnavailableError
+from appliance.base.tasks import poll
 from appliance.config.endpoints import resolve_endpoints
 from appliance.domain.insights.plan import plan_insight
 from appliance.domain.insights.route import DAY_MS
@@ -24,7 +27,7 @@ from appliance.domain.insights.spec import (
     SessionTrends,
     TimeRange,
 )
-from appliance.engines.clickhouse_snapshot import list_tables
+from appliance.engines.clickhouse_snapshot import list_tables, wait_for_inserts
 from appliance.storage.clickhouse.client import ClickHouse, Setting
 from appliance.storage.clickhouse.compacted_sessions import (
     compact_project,
@@ -256,3 +259,35 @@ async def test_backups_leave_them_out(event_store, endpoint) -> None:
     names = {one.name for one in await list_tables(endpoint)}
     assert "dashboard_session_rollup" in names
     assert not {name for name in names if name.startswith("compacted_")}
+
+
+_SLOW = "SELECT toString(sleepEachRow(3)) FROM numbers(1000) SETTINGS max_block_size = 1"
+_RUNNING = "SELECT count() FROM system.processes WHERE query_kind = 'Insert'"
+_END = "KILL QUERY WHERE query_kind = 'Insert' SYNC"
+
+
+@pytest.mark.parametrize(
+    ("table", "is_waited_for"), [("compacted_sessions", False), ("profile_aliases", True)]
+)
+async def test_backups_do_not_wait_for_a_pass(
+    event_store, endpoint, table: LiteralString, is_waited_for: bool
+) -> None:
+    """It may work for minutes; the control is an insert into what a backup has."""
+
+    async def insert() -> None:
+        with suppress(ApplianceError):  # it is ended below
+            await event_store.command("INSERT INTO " + table + " (project_id) " + _SLOW)
+
+    async def runs() -> bool | None:
+        return (await event_store.rows(_RUNNING))[0][0] > 0 or None
+
+    inserting = asyncio.create_task(insert())
+    try:
+        assert await poll(runs, every_seconds=0.05, timeout_seconds=30)
+        waiting = asyncio.create_task(wait_for_inserts(endpoint))
+        done, _ = await asyncio.wait({waiting}, timeout=1.0 if is_waited_for else 30.0)
+        assert (not done) is is_waited_for
+    finally:
+        await event_store.command(_END)
+        await inserting
+    await waiting
