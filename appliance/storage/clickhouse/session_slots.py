@@ -7,24 +7,16 @@ value is appended.
 from typing import Final, LiteralString
 
 from appliance.domain.insights.dimensions import Promoted
+from appliance.storage.clickhouse.columns import COLUMNS
 
 SLOTS: Final[dict[Promoted, LiteralString]] = {
-    Promoted.COUNTRY: "country",
-    Promoted.REGION: "region",
-    Promoted.CITY: "city",
-    Promoted.BROWSER: "browser",
-    Promoted.OS: "os",
-    Promoted.DEVICE: "device",
-    Promoted.PLATFORM: "platform",
-    Promoted.URL: "url",
-    Promoted.UTM_SOURCE: "utm_source",
-    Promoted.UTM_MEDIUM: "utm_medium",
-    Promoted.UTM_CAMPAIGN: "utm_campaign",
-    Promoted.PATHNAME: "pathname",
-    Promoted.REFERRER_DOMAIN: "referrer_domain",
-    Promoted.CHANNEL: "channel",
-    Promoted.UTM_TERM: "utm_term",
-    Promoted.UTM_CONTENT: "utm_content",
+    promoted: COLUMNS[promoted]
+    for promoted in (
+        *(Promoted.COUNTRY, Promoted.REGION, Promoted.CITY, Promoted.BROWSER, Promoted.OS),
+        *(Promoted.DEVICE, Promoted.PLATFORM, Promoted.URL, Promoted.UTM_SOURCE),
+        *(Promoted.UTM_MEDIUM, Promoted.UTM_CAMPAIGN, Promoted.PATHNAME),
+        *(Promoted.REFERRER_DOMAIN, Promoted.CHANNEL, Promoted.UTM_TERM, Promoted.UTM_CONTENT),
+    )
 }
 """Each value and its column."""
 
