@@ -205,6 +205,7 @@ async def test_months_are_dropped(full_stage: JobStage) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 async def test_killed_anywhere(full_stage: JobStage) -> None:
     """Whatever step a run was killed after, the next one ends with roll-ups that agree."""
     stage = full_stage
