@@ -20,6 +20,9 @@ SLOTS: Final[dict[Promoted, LiteralString]] = {
 }
 """Each value and its column."""
 
+FREE_TEXTS: Final = frozenset({Promoted.CITY, Promoted.URL, Promoted.PATHNAME})
+"""Values of which there are too many for a dictionary; their columns in 0008 are plain texts."""
+
 ENDS: Final[tuple[tuple[LiteralString, LiteralString], ...]] = (
     ("entry", r"splitByChar('\0', substring(min(entry), 25))"),
     ("exit", r"splitByChar('\0', substring(max(exit), 25))"),

@@ -9,7 +9,7 @@ since are read from the roll-up itself.
 from collections.abc import Iterable
 from typing import Final, LiteralString
 
-from appliance.domain.insights.dimensions import EventProperty, PromotedProperty
+from appliance.domain.insights.dimensions import EventProperty, Promoted, PromotedProperty
 from appliance.domain.insights.filters import EVERYTHING
 from appliance.domain.insights.route import Source
 from appliance.domain.insights.sessions import (
@@ -40,7 +40,7 @@ from appliance.storage.clickhouse.insights.conditions import (
     compile_window,
 )
 from appliance.storage.clickhouse.insights.settings import INSIGHT
-from appliance.storage.clickhouse.session_slots import ENDS, SLOTS
+from appliance.storage.clickhouse.session_slots import ENDS, FREE_TEXTS, SLOTS
 
 _NUMBER: Final = "SELECT ifNull(<value>, 0) AS value FROM (<sessions>)"
 
@@ -105,6 +105,8 @@ SELECT session_id FROM dashboard_session_rollup
 WHERE project_id = <project> AND scope = <kind> AND last_block >= <before_block>
 """
 
+_EVERY_SESSION: Final = literal("")
+
 _STARTS_INSIDE: Final = """<start_time> >= fromUnixTimestamp64Milli(<start>, 'UTC')
     AND <start_time> < fromUnixTimestamp64Milli(<end>, 'UTC')"""
 
@@ -161,7 +163,7 @@ def _sessions(
     if plan.source is Source.SESSION_ROLLUP:
         assert plan.filters == EVERYTHING, "a roll-up cannot filter"
         if reached is None:
-            return _rolled_up(plan, properties, literal(""))
+            return _rolled_up(plan, _ends(_rollup_end(plan, one) for one in properties))
         return _compacted(plan, properties, reached)
     reading = PeopledReading(plan.project_id)
     filters = compile_condition(plan.filters, reading)
@@ -180,11 +182,11 @@ def _sessions(
 
 
 def _rolled_up(
-    plan: SessionsPlan, properties: tuple[EventProperty, ...], only_changed: Fragment
+    plan: SessionsPlan, ends: Fragment, only_changed: Fragment = _EVERY_SESSION
 ) -> Fragment:
     return fill(
         _OF_ROLLUP,
-        ends=_ends(_rollup_end(plan, one) for one in properties),
+        ends=ends,
         project=text_value(plan.project_id),
         kind=text_value(plan.kind),
         only_changed=only_changed,
@@ -207,7 +209,7 @@ def _compacted(
     )
     only_changed = fill("AND session_id IN (<changed>)", changed=changed)
 
-    def compacted(sign: LiteralString, only: Fragment) -> Fragment:
+    def compacted(sign: LiteralString, only: Fragment = _EVERY_SESSION) -> Fragment:
         return fill(
             _OF_COMPACTED,
             ends=_ends(_compacted_end(plan, one) for one in properties),
@@ -221,9 +223,11 @@ def _compacted(
 
     return fill(
         _TOGETHER,
-        compacted=compacted("sign", literal("")),
+        compacted=compacted("sign"),
         outdated=compacted("-sign", only_changed),
-        rolled_up=_rolled_up(plan, properties, only_changed),
+        rolled_up=_rolled_up(
+            plan, _ends(_changed_end(plan, one) for one in properties), only_changed
+        ),
     )
 
 
@@ -238,16 +242,26 @@ def _event_end(plan: SessionsPlan, subject: EventProperty) -> Fragment:
 
 
 def _rollup_end(plan: SessionsPlan, subject: EventProperty) -> Fragment:
-    assert isinstance(subject, PromotedProperty), "a roll-up knows promoted properties only"
     _, texts = ENDS[plan.metric is SessionMetric.EXIT]
-    place = list(SLOTS).index(subject.promoted) + 1
+    place = list(SLOTS).index(_promoted(subject)) + 1
     return fill("<texts>[<place>]", texts=literal(texts), place=integer_value(place))
 
 
+def _changed_end(plan: SessionsPlan, subject: EventProperty) -> Fragment:
+    """As it is compacted: the engine groups codes of a dictionary sooner than texts."""
+    end = _rollup_end(plan, subject)
+    is_coded = _promoted(subject) not in FREE_TEXTS
+    return fill("toLowCardinality(<end>)", end=end) if is_coded else end
+
+
 def _compacted_end(plan: SessionsPlan, subject: EventProperty) -> Fragment:
-    assert isinstance(subject, PromotedProperty), "a roll-up knows promoted properties only"
     end, _ = ENDS[plan.metric is SessionMetric.EXIT]
-    return literal("toString(" + end + "_" + SLOTS[subject.promoted] + ")")
+    return literal(end + "_" + SLOTS[_promoted(subject)])
+
+
+def _promoted(subject: EventProperty) -> Promoted:
+    assert isinstance(subject, PromotedProperty), "a roll-up knows promoted properties only"
+    return subject.promoted
 
 
 def _starts_inside(window: TimeRange, start_time: Fragment) -> Fragment:
