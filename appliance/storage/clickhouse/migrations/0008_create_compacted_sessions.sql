@@ -1,10 +1,10 @@
 -- Why: one plain row for each session, so that a question reads the columns it needs and nothing is
--- merged: 20 times cheaper than the roll-up it is made from (decision 0039).
+-- merged: several times cheaper than the roll-up it is made from (decision 0039).
 -- Locks: creates only. Filled by the job `compact-sessions`, never by the feed.
 -- A row of sign -1 takes an older row of its session back: add up signs, never count rows. Rows of
 -- another epoch than the one in `compacted_sessions_progress` do not exist for questions. `version` is
--- the `last_block` of the roll-up when the row was made. Granules of 1,024 rows, because the few
--- sessions that changed are looked up.
+-- the `last_block` of the roll-up when the row was made. Granules and blocks are small, because the few
+-- sessions that changed are looked up (0003).
 -- Nothing here is backed up: it is made again from the roll-up.
 CREATE TABLE IF NOT EXISTS compacted_sessions
 (
@@ -54,7 +54,9 @@ ENGINE = VersionedCollapsingMergeTree(sign, version)
 PARTITION BY (project_id, epoch)
 ORDER BY (scope, session_id)
 SETTINGS
-    index_granularity = 1024,
+    index_granularity = 256,
+    min_compress_block_size = 4096,
+    max_compress_block_size = 8192,
     fsync_after_insert = 1,
     fsync_part_directory = 1;
 
