@@ -58,6 +58,8 @@ QUESTIONS: Final[Mapping[str, Mapping[str, object]]] = {
     "segmentation, total": _total(events=[_VIEW]),
     "segmentation, unique users": _total(events=[_UNIQUE]),
     "sessions by day": _trend(session=_session("SESSIONS")),
+    "sessions by channel": _trend(session=_session("SESSIONS"), breakdowns=_by("$channel")),
+    "sessions by referrer": _trend(session=_session("SESSIONS"), breakdowns=_by("$referrerDomain")),
     "entries by page": _trend(session=_session("ENTRY"), breakdowns=_by("$pathname")),
     "bounce rate": _total(session=_session("BOUNCE_RATE")),
     "session duration": _total(session=_session("AVG_DURATION")),
