@@ -7,6 +7,7 @@ is. Who changes the roll-up otherwise than by inserting blocks begins a new epoc
 (`forget_compacted`); rows of an older one are invisible at once and dropped later.
 """
 
+from collections.abc import Mapping
 from typing import Final, LiteralString, cast
 
 import msgspec
@@ -166,18 +167,19 @@ async def compact_project(store: ClickHouse, project_id: str) -> bool:
     into an epoch that ended meanwhile is invisible.
     """
     reached = await load_reached(store, project_id)
-    await drop_stale(store, project_id)
     ((newest, rows),) = await store.rows(_NEWEST, {"project": project_id}, _READS)
+    if rows and not reached.before_block:
+        # what a killed pass left must not count beside what this one writes
+        await forget_compacted(store, project_id)
+        reached = await load_reached(store, project_id)
+    await drop_stale(store, project_id)
     if not rows:
         return True
-    if reached.before_block and not await _agrees(store, project_id, reached):
+    values = {"project": project_id, "scopes": list(SCOPES)} | msgspec.structs.asdict(reached)
+    if reached.before_block and not await _agrees(store, values):
         await forget_compacted(store, project_id)
         return False
-    values = {"project": project_id, "scopes": list(SCOPES)} | msgspec.structs.asdict(reached)
-    if reached.before_block:
-        await store.command(_RENEW, values, _WRITES)
-    else:
-        await store.command(_FILL, values, _WRITES)
+    await store.command(_RENEW if reached.before_block else _FILL, values, _WRITES)
     before = cast("int", newest) + 1
     await store.command(
         _REACH, {"project": project_id, "epoch": reached.epoch, "before_block": before}
@@ -196,12 +198,11 @@ async def drop_stale(store: ClickHouse, project_id: str) -> None:
         await store.command(_DROP, {"partition": str(partition)})
 
 
-async def _agrees(store: ClickHouse, project_id: str, reached: Reached) -> bool:
+async def _agrees(store: ClickHouse, values: Mapping[str, object]) -> bool:
     """Whether both count the same events in the sessions that did not change.
 
     Events that arrive between the halves of the question make it fail; so it is asked again.
     """
-    values = {"project": project_id, "scopes": list(SCOPES)} | msgspec.structs.asdict(reached)
     for _ in range(_LOOKS_MAX):
         ((rolled, compacted),) = await store.rows(_TALLY, values, _READS)
         if rolled == compacted:
