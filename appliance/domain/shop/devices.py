@@ -12,6 +12,8 @@ from typing import Final
 
 from msgspec import Struct
 
+from appliance.domain.shop.lines import read_lines
+
 DAY_MS: Final = 86_400_000
 EPOCH_MS: Final = int(datetime(2025, 1, 1, tzinfo=UTC).timestamp()) * 1000
 """When the shop opened, and the first release came."""
@@ -71,23 +73,7 @@ app|android|||Android|15|SM-S931B|360|780|6
 """
 
 
-def _device(line: str) -> Device:
-    kind, platform, browser, version, system, release, name, width, height, weight = line.split("|")
-    return Device(
-        kind=Kind(kind),
-        platform=platform,
-        browser=browser,
-        browser_version=version,
-        os=system,
-        os_version=release,
-        name=name,
-        width=int(width),
-        height=int(height),
-        weight=int(weight),
-    )
-
-
-DEVICES: Final = tuple(_device(line) for line in _LINES.strip().splitlines())
+DEVICES: Final = read_lines(_LINES, Device)
 
 
 def release_at(at_ms: int) -> int:

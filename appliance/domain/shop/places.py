@@ -7,6 +7,8 @@ from typing import Final
 
 from msgspec import Struct
 
+from appliance.domain.shop.lines import read_lines
+
 
 class City(Struct, frozen=True, kw_only=True):
     """A city; coordinates in degrees, `weight` is its share of the shoppers."""
@@ -83,20 +85,4 @@ Auckland|Auckland|NZ|OC|1010|Pacific/Auckland|en-NZ|-36.849|174.763|2
 """
 
 
-def _city(line: str) -> City:
-    name, region, country, continent, postal, zone, locale, north, east, weight = line.split("|")
-    return City(
-        name=name,
-        region=region,
-        country=country,
-        continent=continent,
-        postal_code=postal,
-        timezone=zone,
-        locale=locale,
-        latitude=float(north),
-        longitude=float(east),
-        weight=int(weight),
-    )
-
-
-CITIES: Final = tuple(_city(line) for line in _LINES.strip().splitlines())
+CITIES: Final = read_lines(_LINES, City)
