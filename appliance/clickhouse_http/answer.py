@@ -84,8 +84,10 @@ class Answering:
             return
         self._begin(output, None)
         self._send(bytes(head))
+        self._exchange.flush()
         for piece in pieces:
             self._send(piece)
+            self._exchange.flush()
         production.wait()
         if production.error is not None:
             self._fail_inside(production.error)
@@ -157,6 +159,7 @@ class Answering:
         self._send(block)
         if self._encoder is not None:
             self._exchange.send(self._encoder.flush())
+        self._exchange.flush()
         raise Stopped(error.code, "the answer ended in an error")
 
     def _begin(self, output: str, usage: Usage | None) -> None:

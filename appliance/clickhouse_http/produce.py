@@ -6,7 +6,6 @@ memory; the producer always ends, because whoever stops reading also kills the q
 
 import fcntl
 import os
-import threading
 from collections.abc import Callable, Mapping
 from typing import Final
 
@@ -24,6 +23,7 @@ from appliance.clickhouse_http.native import (
     split_blocks,
 )
 from appliance.clickhouse_http.statement import Plan
+from appliance.clickhouse_http.threads import StatementThreads
 
 PIPE_BYTES: Final = 1 << 20
 
@@ -46,7 +46,11 @@ class Production:
     """A statement that runs in a thread of its own; read `descriptor` until it ends."""
 
     def __init__(
-        self, connection: Connection, question: Question, describe: Callable[[], list[Column]]
+        self,
+        connection: Connection,
+        question: Question,
+        describe: Callable[[], list[Column]],
+        threads: StatementThreads,
     ) -> None:
         self.descriptor, self._sink = os.pipe2(os.O_CLOEXEC)
         fcntl.fcntl(self._sink, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
@@ -56,20 +60,20 @@ class Production:
         self._columns: list[Column] | None = None
         self.usage = Usage()
         self.error: EngineError | None = None
-        self._thread = threading.Thread(target=self._run, name="statement", daemon=True)
-        self._thread.start()
+        self._ended = threads.start(self._run)
 
     def wait(self) -> None:
         """Stop reading and wait until the statement has ended."""
         self._close_reader()
-        self._thread.join()
+        self._ended.wait()
 
     def _close_reader(self) -> None:
         if self.descriptor >= 0:
             os.close(self.descriptor)
             self.descriptor = -1
 
-    def _run(self) -> None:
+    def _run(self) -> bool:
+        """Run the statement; tells whether it ended well."""
         try:
             if self._question.native_blocks:
                 self._write_blocks()
@@ -83,6 +87,7 @@ class Production:
             self.error = EngineError(Codes.UNKNOWN, f"{type(error).__name__} in the engine")
         finally:
             os.close(self._sink)
+        return self.error is None
 
     def _write_through(self) -> None:
         plan = self._question.plan

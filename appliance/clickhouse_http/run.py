@@ -27,6 +27,7 @@ from appliance.clickhouse_http.external import Upload, create_tables, drop_table
 from appliance.clickhouse_http.feed import Feed, insert_rows
 from appliance.clickhouse_http.formats import DEFAULT_FORMAT
 from appliance.clickhouse_http.intake import decoded, read_statement
+from appliance.clickhouse_http.kept import KeptConnections, KeptSettings
 from appliance.clickhouse_http.limits import yielding_settings, yields
 from appliance.clickhouse_http.native import (
     BLOCK_INFO,
@@ -40,6 +41,7 @@ from appliance.clickhouse_http.request import Request
 from appliance.clickhouse_http.rewrite import rewrite_ids, rewrite_show_create, split_kill
 from appliance.clickhouse_http.session import Session, Sessions
 from appliance.clickhouse_http.statement import Kind, Plan, scan
+from appliance.clickhouse_http.threads import StatementThreads
 from appliance.clickhouse_http.wire import Exchange
 
 _READING: Final = frozenset(
@@ -64,6 +66,8 @@ _MARKED: Final = (
     f"SELECT Settings['{MARK_SETTING}'] FROM system.processes WHERE " + "{condition}"  # noqa: S608 the client's own condition
 )
 _CHANGED: Final = "SELECT name, value FROM system.settings WHERE changed AND name IN ({names})"
+_NOT_KEPT: Final = frozenset({"readonly", "dialect"})
+"""Settings after which a connection does not understand or allow what prepares it again."""
 _DEADLINE_SETTING: Final = "max_execution_time"
 
 
@@ -95,6 +99,12 @@ class Runner:
         self._defaults = defaults
         self._memory_bytes_max = memory_bytes_max
         self._cores = len(os.sched_getaffinity(0))
+        self._threads = StatementThreads()
+        self._kept = KeptConnections()
+
+    def close(self) -> None:
+        """Close the connections that no statement uses."""
+        self._kept.close_all()
 
     def run(self, job: Job, exchange: Exchange, answering: Answering) -> None:
         """Run a request's statement and send its answer but for the end; raises EngineError."""
@@ -146,6 +156,7 @@ class Runner:
             connection,
             question,
             lambda: self._describe_apart(plan, job) if columns is None else columns,
+            self._threads,
         )
         ended = False
         try:
@@ -163,8 +174,7 @@ class Runner:
         request = job.request
         connection = self._engine.connect()
         try:
-            if request.database:
-                connection.run(f"USE {quote_name(request.database)}".encode())
+            _use_database(connection, request.database)
             connection.set_values(own_settings(job.uploads, self._settings(request)))
             return _describe(connection, plan, request)
         finally:
@@ -276,17 +286,45 @@ class Runner:
             with self._in_session(job, plan) as connection:
                 yield connection
             return
-        connection = self._engine.connect()
+        keeps = plan.streamed and not job.uploads and _NOT_KEPT.isdisjoint(request.settings)
+        wanted = self._wanted(request) if keeps else None
+        connection = self._taken(wanted, request) if wanted else None
+        prepared = connection is not None
+        connection = connection or self._engine.connect()
+        fit = False
         try:
-            self._prepare(connection, job, plan)
+            if not prepared:
+                self._prepare(connection, job, plan)
             yield connection
+            fit = True
         finally:
+            if fit and wanted:
+                self._kept.keep(wanted, connection)
+            else:
+                connection.close()
+
+    def _wanted(self, request: Request) -> KeptSettings:
+        settings = self._settings(request)
+        del settings[MARK_SETTING]
+        return (("", request.database), *settings.items())
+
+    def _taken(self, wanted: KeptSettings, request: Request) -> Connection | None:
+        """A kept connection, ready for this request; None when a new one is needed."""
+        connection = self._kept.take(wanted)
+        if connection is None:
+            return None
+        try:
+            _use_database(connection, request.database)
+            connection.set_values({MARK_SETTING: request.query_id})
+        except EngineError:
+            # The database is gone, or its settings refuse this, as a small max_query_size does.
             connection.close()
+            return None
+        return connection
 
     def _prepare(self, connection: Connection, job: Job, plan: Plan) -> None:
         request = job.request
-        if request.database:
-            connection.run(f"USE {quote_name(request.database)}".encode())
+        _use_database(connection, request.database)
         settings = own_settings(job.uploads, self._settings(request))
         if plan.kind is Kind.INSERT:
             settings.pop(_DEADLINE_SETTING, None)
@@ -317,6 +355,11 @@ class Runner:
                 self._sessions.give_back(
                     session, seconds=request.session_seconds, close=request.session_ends
                 )
+
+
+def _use_database(connection: Connection, name: str) -> None:
+    if name:
+        connection.run(f"USE {quote_name(name)}".encode())
 
 
 def _describe(connection: Connection, plan: Plan, request: Request) -> list[Column]:
@@ -361,7 +404,7 @@ def _restore(session: Session, before: dict[str, str | None], job: Job) -> None:
             if error.code != Codes.UNKNOWN_SETTING:
                 raise
     if job.request.database and job.request.database != session.database:
-        connection.run(f"USE {quote_name(session.database)}".encode())
+        _use_database(connection, session.database)
 
 
 def _temporary(plan: Plan) -> bool:

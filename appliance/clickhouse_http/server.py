@@ -10,7 +10,7 @@ import select
 import signal
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, Final
@@ -190,6 +190,7 @@ class EngineServer:
             self._joined(KILL_SECONDS_MAX)
         threading.Thread(target=self._leave_in_time, name="deadline", daemon=True).start()
         self._sessions.close_all()
+        self._runner.close()
         self._engine.close()
 
     def _leave_in_time(self) -> None:
@@ -228,8 +229,9 @@ class EngineServer:
             return False
         if head is None:
             return False
-        if not self._serve_simple(head, exchange):
-            self._serve_statement(head, exchange)
+        path, parameters = parse_target(head)
+        if not self._serve_simple(head, path, parameters, exchange):
+            self._serve_statement(head, parameters, exchange)
         return exchange.discard_body()
 
     def _require_running(self) -> None:
@@ -239,9 +241,10 @@ class EngineServer:
     def _answering(self, exchange: Exchange, request: Request | None) -> Answering:
         return Answering(exchange, self._banner, request, clock=self._clock)
 
-    def _serve_simple(self, head: Head, exchange: Exchange) -> bool:
+    def _serve_simple(
+        self, head: Head, path: str, parameters: Mapping[str, str], exchange: Exchange
+    ) -> bool:
         """Answer what needs no engine; False when the request is for a statement."""
-        path, parameters = parse_target(head)
         if head.method == "OPTIONS":
             _plain(exchange, 204, "", head, cors=True)
         elif head.method not in {"GET", "HEAD", "POST", "PUT"}:
@@ -260,10 +263,11 @@ class EngineServer:
             return False
         return True
 
-    def _serve_statement(self, head: Head, exchange: Exchange) -> None:
+    def _serve_statement(
+        self, head: Head, parameters: Mapping[str, str], exchange: Exchange
+    ) -> None:
         request: Request | None = None
         try:
-            _, parameters = parse_target(head)
             self._credentials.check(head, parameters)
             self._require_running()
             _require_length(head)
@@ -284,7 +288,9 @@ class EngineServer:
             self._answering(exchange, request).fail(hidden)
 
 
-def _read_job(head: Head, parameters: dict[str, str], request: Request, exchange: Exchange) -> Job:
+def _read_job(
+    head: Head, parameters: Mapping[str, str], request: Request, exchange: Exchange
+) -> Job:
     content_type = head.headers.get("content-type", "")
     if not content_type.lower().startswith("multipart/"):
         return Job(request=request, uploads=[], body_is_form=False)

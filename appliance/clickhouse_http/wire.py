@@ -20,6 +20,8 @@ HEAD_BYTES_MAX: Final = 1 << 20
 """The original's http_max_uri_size; queries may stand in the URL."""
 IDLE_SECONDS_MAX: Final = 120.0
 SILENT_SECONDS_MAX: Final = 300.0
+HELD_BYTES_MAX: Final = 64 << 10
+"""A small answer leaves in one piece: each piece of its own wakes the client once more."""
 _DISCARD_BYTES_MAX: Final = 16 << 20
 """How much of an unread body is read away to keep a connection; more costs more than a new one."""
 
@@ -41,6 +43,7 @@ class Exchange:
         self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=HEAD_BYTES_MAX)
         self._poll = select.poll()
         self._poll.register(peer.fileno(), select.POLLRDHUP)
+        self._held = bytearray()
         self.headers_sent = False
         self.idle = True
 
@@ -105,21 +108,27 @@ class Exchange:
         return True
 
     def start(self, status: int, headers: Sequence[tuple[str, str]]) -> None:
-        """Send the status line and the headers."""
+        """Send the status line and the headers, at the latest with `flush` or `end`."""
         self.headers_sent = True
         reason = HTTPStatus(status).phrase.encode()
-        self._write(
+        self._hold(
             self._http.send(h11.Response(status_code=status, headers=list(headers), reason=reason))
         )
 
     def send(self, body: bytes) -> None:
-        """Send a piece of the body; waits for the peer."""
+        """Send a piece of the body, at the latest with `flush` or `end`; waits for the peer."""
         if body:
-            self._write(self._http.send(h11.Data(data=body)))
+            self._hold(self._http.send(h11.Data(data=body)))
+
+    def flush(self) -> None:
+        """Send what is held."""
+        held, self._held = self._held, bytearray()
+        self._write(held)
 
     def end(self) -> None:
         """Finish the answer."""
-        self._write(self._http.send(h11.EndOfMessage()))
+        self._hold(self._http.send(h11.EndOfMessage()))
+        self.flush()
 
     @property
     def gone(self) -> bool:
@@ -152,7 +161,16 @@ class Exchange:
             self._http.receive_data(received)
         return event
 
-    def _write(self, raw: bytes | None) -> None:
+    def _hold(self, raw: bytes | None) -> None:
+        if not raw:
+            return
+        if len(self._held) + len(raw) <= HELD_BYTES_MAX:
+            self._held += raw
+            return
+        self.flush()
+        self._write(raw)
+
+    def _write(self, raw: bytes | bytearray | None) -> None:
         if not raw:
             return
         try:
