@@ -152,15 +152,15 @@ async def test_a_slow_reader_is_told_what_it_missed(
             await post(client, watched.public, *(event(customProperties=WIDE) for _ in range(5)))
         (last,) = await post(client, watched.public, event("last"))
         await quick.until("the last one", lambda: quick.ids == [last])
-    frames = await anyio.to_thread.run_sync(_read_past, slow, b'"kind":"last"')
+    writes = await anyio.to_thread.run_sync(_read_past, slow, b'"kind":"last"')
     slow.close()
+    frames = [frame for write in writes for frame in write]
     told = [frame for frame in frames if frame.kind == "event"]
     missed = sum(frame.body["events"] for frame in frames if frame.kind == "dropped")
     assert quick.dropped == 0
     assert missed > 0
     assert len(told) + missed == sent + 1
-    held = [sum(len(json.dumps(each.body)) for each in burst) for burst in _bursts(frames)]
-    assert max(held[-1:]) <= HELD_BYTES_MAX
+    assert max(_told_bytes(write) for write in writes) <= HELD_BYTES_MAX
 
 
 async def test_a_revoked_key_ends_its_streams(
@@ -177,9 +177,10 @@ async def test_a_revoked_key_ends_its_streams(
         await control.until("an event", lambda: len(control.ids) == 1)
         assert not control.closed.is_set()
     assert reader.ids == []
-    frames = await anyio.to_thread.run_sync(_read_to_the_end, stuck)
+    writes = await anyio.to_thread.run_sync(_read_to_the_end, stuck)
     stuck.close()
-    assert [frame.kind for frame in frames if frame.kind != "visitors"] == ["end"]
+    kinds = [frame.kind for write in writes for frame in write]
+    assert [kind for kind in kinds if kind != "visitors"] == ["end"]
 
 
 async def test_a_lost_membership_ends_the_stream(
@@ -310,52 +311,51 @@ async def _connect(url: str, watched: Watched, *, receive_bytes: int) -> socket.
     return await anyio.to_thread.run_sync(connect)
 
 
-def _read_past(connection: socket.socket, text: bytes) -> list[Frame]:
-    """Everything up to the frame that holds a text, read quickly from now on."""
+def _read_past(connection: socket.socket, text: bytes) -> list[list[Frame]]:
+    """Every write up to the one that holds a text, read quickly from now on."""
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
     received = bytearray()
     while text not in received[-65536:] or not received.endswith(b"\n\n\r\n"):
         piece = connection.recv(1 << 20)
         assert piece, "the stream has ended"
         received += piece
-    return _frames(bytes(received))
+    return _writes(bytes(received))
 
 
-def _read_to_the_end(connection: socket.socket) -> list[Frame]:
+def _read_to_the_end(connection: socket.socket) -> list[list[Frame]]:
     received = bytearray()
     while piece := connection.recv(1 << 16):
         received += piece
         if received.endswith(b"0\r\n\r\n"):
             break
-    return _frames(bytes(received))
+    return _writes(bytes(received))
 
 
-def _frames(received: bytes) -> list[Frame]:
-    """The whole frames in what was read, chunks taken apart."""
+def _writes(received: bytes) -> list[list[Frame]]:
+    """The frames of each write in what was read: the server sends a write as one chunk."""
     rest = received.partition(b"\r\n\r\n")[2]
-    body = bytearray()
+    writes: list[list[Frame]] = []
     while rest:
         size, _, rest = rest.partition(b"\r\n")
         number = int(size or b"0", 16)
-        body += rest[:number]
+        writes.append(_frames(rest[:number]))
         rest = rest[number + 2 :]
+    return writes
+
+
+def _frames(write: bytes) -> list[Frame]:
     frames: list[Frame] = []
-    for text in bytes(body).split(b"\n\n")[:-1]:
+    for text in write.split(b"\n\n")[:-1]:
         lines = dict(line.split(b": ", 1) for line in text.split(b"\n") if line[:1] != b":")
         if b"event" in lines:
             frames.append(Frame(lines[b"event"].decode(), json.loads(lines[b"data"])))
     return frames
 
 
-def _bursts(frames: list[Frame]) -> list[list[Frame]]:
-    """What was told between two confessions of missing something."""
-    found: list[list[Frame]] = [[]]
-    for frame in frames:
-        if frame.kind == "dropped":
-            found.append([])
-        elif frame.kind == "event":
-            found[-1].append(frame)
-    return found
+def _told_bytes(write: list[Frame]) -> int:
+    """The events of a write, as they were held: without blanks."""
+    events = [frame.body for frame in write if frame.kind == "event"]
+    return sum(len(json.dumps(event, separators=(",", ":")).encode()) for event in events)
 
 
 async def test_the_command_prints_what_arrives(
