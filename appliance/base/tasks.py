@@ -6,7 +6,7 @@ cleanup runs to its end within a deadline even when it is itself cancelled.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 Result = TypeVar("Result")
 
@@ -40,6 +40,36 @@ class Background:
         for task in late:
             task.cancel()
         await asyncio.gather(*late, return_exceptions=True)
+
+
+class Joint(Generic[Result]):
+    """One piece of work that several wait for; it is cancelled when the last of them leaves."""
+
+    def __init__(self, work: Callable[[], Coroutine[Any, Any, Result]]) -> None:
+        """Begin; the work runs from the next time that the loop has a turn for it."""
+        self._task = asyncio.create_task(work())  # noqa: TID251 the one home of tasks outside a group
+        self._waiting = 0
+        self._is_left = False
+
+    @property
+    def is_good(self) -> bool:
+        """Whether whoever comes now gets a result: not failed, and not being cancelled."""
+        if self._is_left:
+            return False
+        task = self._task
+        return not task.done() or not (task.cancelled() or task.exception())
+
+    async def result(self) -> Result:
+        """What the work gives or raises, to everyone who waits."""
+        self._waiting += 1
+        try:
+            return await asyncio.shield(self._task)
+        finally:
+            self._waiting -= 1
+            if not self._waiting and not self._task.done():
+                self._is_left = True
+                self._task.cancel()
+                await asyncio.wait({self._task})
 
 
 async def finish(cleanup: Coroutine[Any, Any, Result], *, timeout_seconds: float) -> Result:

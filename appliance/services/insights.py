@@ -3,7 +3,8 @@
 Invariant: the project comes from the credential and the zone from the project, never from the
 message [insights 1]; one request is one instant, read once, for every decision about the present.
 An answer may be one given before to the same question about the same data (`kept_answers.py`); a
-question that must be asked waits for a place first (`question_slots.py`).
+question that must be asked waits for a place first (`question_slots.py`). Numbers and series about
+the same sessions share one reading of them, and one place (`shared_reads.py`, decision 0043).
 The stages: `domain/insights/wire.py` → `plan.py` → `storage/clickhouse/insights/` → `shape.py`.
 """
 
@@ -15,6 +16,9 @@ from appliance.base.errors import ApplianceError, InvalidInputError
 from appliance.domain.cohorts.resolve import Moment
 from appliance.domain.insights.people_behind import plan_people_behind
 from appliance.domain.insights.plan import InsightPlan, plan_insight
+from appliance.domain.insights.session_sums import plan_session_sums, shape_session_sums
+from appliance.domain.insights.sessions import SessionNumberPlan, SessionTrendsPlan
+from appliance.domain.insights.shape import InsightAnswer
 from appliance.domain.insights.spec import Dimension, InsightSpec, TopK
 from appliance.domain.insights.weight import Weight, weigh
 from appliance.domain.insights.wire import (
@@ -33,6 +37,8 @@ from appliance.gen.shared.insights.v1.insights_pb import (
 from appliance.services.cohort_lookup import CohortLookup
 from appliance.services.kept_answers import Asked, KeptAnswers, name_question
 from appliance.services.question_slots import QuestionSlots
+from appliance.services.shared_reads import Coalesced
+from appliance.services.shared_sums import SharedSums
 from appliance.storage.clickhouse.insights.run import ClickHouseInsights
 
 KEPT_METRIC: Final = "insights.kept_answers_total"
@@ -73,6 +79,8 @@ class InsightsService:
         self._clock = clock
         self._kept = kept
         self._slots = slots or QuestionSlots()
+        self._versions = Coalesced(store.data_version)
+        self._sums = SharedSums(store, self._slots)
         self._layered_flows = layered_flows
         self._cohorts = cohorts
         self.counts = self._slots.counts
@@ -85,15 +93,14 @@ class InsightsService:
         UnavailableError, TimedOutError and ExhaustedError of the stores.
         """
         spec, plan = await self._plan(project, request)
-        asked = await self._name(project, spec)
+        version = await self._data_version(spec, plan)
+        asked = self._name(project, spec, version)
         known = self._kept.find(asked) if self._kept and asked else None
         if known is not None:
             self.counts[KEPT_METRIC, "hit"] += 1
             return QueryResponse.from_binary(known)
         self.counts[KEPT_METRIC, "miss" if asked else "never"] += 1
-        async with self._slots.held(project.project_id, weigh(plan)):
-            found = await self._store.answer(plan)
-        answer = render_answer(found)
+        answer = render_answer(await self._answer(project, plan, version))
         if self._kept and asked:
             self._kept.keep(asked, answer.to_binary())
         return answer
@@ -120,15 +127,31 @@ class InsightsService:
     def _now_ms(self) -> int:
         return (self._clock.now() - _EPOCH) // timedelta(milliseconds=1)
 
-    async def _name(self, project: Project, spec: InsightSpec) -> Asked | None:
-        """The key of a question whose answer may be kept; the version is read before it."""
-        if self._kept is None or _tells_people(spec):
+    async def _data_version(self, spec: InsightSpec, plan: InsightPlan) -> int | None:
+        """What is stored after the question came, where its answer may be kept or shared."""
+        is_kept = self._kept is not None and not _tells_people(spec)
+        if not is_kept and not isinstance(plan, SessionNumberPlan | SessionTrendsPlan):
             return None
         try:
-            version = await self._store.data_version()
+            return await self._versions.get()
         except ApplianceError:
             return None  # the question itself will say what is wrong
+
+    def _name(self, project: Project, spec: InsightSpec, version: int | None) -> Asked | None:
+        """The key of a question whose answer may be kept."""
+        if self._kept is None or version is None or _tells_people(spec):
+            return None
         return name_question(project.project_id, spec, version)
+
+    async def _answer(
+        self, project: Project, plan: InsightPlan, version: int | None
+    ) -> InsightAnswer:
+        if isinstance(plan, SessionNumberPlan | SessionTrendsPlan):
+            sums = plan_session_sums(plan)
+            if sums is not None:
+                return shape_session_sums(plan, await self._sums.read(sums, version))
+        async with self._slots.held(project.project_id, weigh(plan)):
+            return await self._store.answer(plan)
 
     async def people_behind(
         self, project: Project, request: SegmentUsersRequest

@@ -5,7 +5,7 @@ apart from `domain/ingest/rows.py`, so a slip there cannot hide itself here.
 """
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import Final, cast
 from uuid import UUID
@@ -50,6 +50,14 @@ def make_rows(project_id: str, events: Sequence[Json]) -> bytes:
         json.dumps(_row(project_id, index, event)).encode() + b"\n"
         for index, event in enumerate(events)
     )
+
+
+def make_blocks(project_id: str, events: Sequence[Json], size: int) -> Iterator[bytes]:
+    """The rows of the events in blocks of one size, each with its number, from 1 on."""
+    rows = make_rows(project_id, events).splitlines()
+    for number, start in enumerate(range(0, len(rows), size), 1):
+        block = [json.loads(row) | {"insert_block": number} for row in rows[start : start + size]]
+        yield "\n".join(map(json.dumps, block)).encode()
 
 
 def tagged(value: object) -> str:

@@ -24,6 +24,11 @@ class Measure(Struct, frozen=True, kw_only=True):
     leaves_out_cookieless: bool = False
 
 
+def counts_people(measure: Measure) -> bool:
+    """Whether a measure needs sets of ids, which are most of a roll-up's bytes."""
+    return measure.aggregation in _OF_PEOPLE
+
+
 def plan_measure(
     aggregation: Aggregation, property_key: str, *, include_cookieless: bool
 ) -> Measure:

@@ -19,7 +19,7 @@ from appliance.domain.insights.filters import (
     plan_groups,
 )
 from appliance.domain.insights.funnel import FunnelPlan, plan_funnel
-from appliance.domain.insights.measures import Measure, plan_measure
+from appliance.domain.insights.measures import Measure, counts_people, plan_measure
 from appliance.domain.insights.ranking import RankingPlan, plan_ranking
 from appliance.domain.insights.retention import RetentionPlan, plan_retention
 from appliance.domain.insights.route import Source, choose_source
@@ -68,6 +68,11 @@ class TrendsPlan(Struct, frozen=True, kw_only=True, tag=True):
     series: tuple[SeriesPlan, ...]
     has_shared_grid: bool
     breakdown: BreakdownPlan
+
+    @property
+    def counts_people(self) -> bool:
+        """Whether any series needs sets of ids."""
+        return any(counts_people(series.measure) for series in self.series)
 
 
 class SegmentationPlan(Struct, frozen=True, kw_only=True, tag=True):

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from appliance.domain.insights.dimensions import EventProperty, resolve_property
 from appliance.domain.insights.filters import AllOf, Condition, plan_event_condition, plan_groups
-from appliance.domain.insights.measures import Measure, plan_measure
+from appliance.domain.insights.measures import Measure, counts_people, plan_measure
 from appliance.domain.insights.route import Source
 from appliance.domain.insights.spec import Dimension, InsightSpec, TimeRange, TopK
 from appliance.domain.insights.window import load_zone
@@ -33,6 +33,11 @@ class RankingPlan(Struct, frozen=True, kw_only=True, tag=True):
     measure: Measure
     limit: int
     has_rest: bool
+
+    @property
+    def counts_people(self) -> bool:
+        """Whether sets of ids are needed."""
+        return counts_people(self.measure)
 
     @property
     def property(self) -> EventProperty:

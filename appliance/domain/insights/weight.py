@@ -28,4 +28,9 @@ def weigh(plan: InsightPlan) -> Weight:
             source = plan.source
         case _:
             source = Source.EVENTS
+    return weigh_source(source)
+
+
+def weigh_source(source: Source) -> Weight:
+    """The same of a reading that several questions share."""
     return Weight.HEAVY if source is Source.EVENTS else Weight.LIGHT

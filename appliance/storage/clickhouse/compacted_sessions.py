@@ -13,46 +13,33 @@ from typing import Final, LiteralString, cast
 import msgspec
 from msgspec import Struct
 
-from appliance.storage.clickhouse.client import ClickHouse, Setting
-from appliance.storage.clickhouse.insights.settings import PRIORITY_BULK
+from appliance.storage.clickhouse.client import ClickHouse, Row, Setting
+from appliance.storage.clickhouse.compacting import (
+    READS,
+    WRITES,
+    drop_older_epochs,
+    select_behind,
+)
+from appliance.storage.clickhouse.marked import is_at_work
 from appliance.storage.clickhouse.session_slots import ENDS, SLOTS
 
 SCOPES: Final[tuple[LiteralString, ...]] = ("", "page_view", "screen_view")
 """What is compacted: the scopes in which overviews count sessions [dashboard-ui Overview]."""
-STATEMENT_SECONDS_MAX: Final = 1200
 _MARK: Final = "pug-compaction"
-_READS: Final[dict[str, Setting]] = {
-    "max_execution_time": STATEMENT_SECONDS_MAX,
-    "max_threads": 1,
-    "priority": PRIORITY_BULK,
-}
 _WRITES: Final[dict[str, Setting]] = {
-    **_READS,
+    **WRITES,
     "log_comment": _MARK,
-    "max_insert_threads": 1,
     # the roll-up is in the order of the grouping: a session is done before the next begins
     "optimize_aggregation_in_order": 1,
     "min_insert_block_size_rows": 131_072,
-    # a pass that is done again writes what it wrote before, and that must count
-    "insert_deduplicate": 0,
 }
-_RUNNING: Final = """
-SELECT count() FROM system.processes WHERE Settings['log_comment'] = {mark:String}
-"""
-_BEHIND: Final = """
-SELECT stored.project_id
-FROM (SELECT project_id, max(last_block) AS newest FROM event_names GROUP BY project_id) AS stored
-LEFT JOIN
-(
-    SELECT project_id, max(reached) AS at FROM compacted_sessions_progress GROUP BY project_id
-) AS compacted ON compacted.project_id = stored.project_id
-WHERE stored.newest >= compacted.at.2
-ORDER BY stored.project_id
-"""
-_REACHED: Final = """
+_PROGRESS: Final = "compacted_sessions_progress"
+_BEHIND: Final = select_behind(_PROGRESS)
+REACHED: Final[LiteralString] = """
 SELECT max(reached).1, max(reached).2 FROM compacted_sessions_progress
 WHERE project_id = {project:String}
 """
+"""How far a project is, as one row for `read_reached`."""
 _NEWEST: Final = """
 SELECT max(last_block), count() FROM dashboard_session_rollup WHERE project_id = {project:String}
 """
@@ -65,13 +52,6 @@ INSERT INTO compacted_sessions_progress (project_id, reached)
 SELECT {project:String}, (max(reached).1 + 1, 0) FROM compacted_sessions_progress
 WHERE project_id = {project:String}
 """
-_STALE: Final = """
-SELECT DISTINCT _partition_id FROM compacted_sessions
-WHERE project_id = {project:String} AND epoch != (
-    SELECT max(reached).1 FROM compacted_sessions_progress WHERE project_id = {project:String}
-)
-"""
-_DROP: Final = "ALTER TABLE compacted_sessions DROP PARTITION ID {partition:String}"
 _CHANGED: Final[LiteralString] = """
 SELECT scope, session_id FROM dashboard_session_rollup
 WHERE project_id = {project:String} AND scope IN {scopes:Array(String)}
@@ -146,18 +126,24 @@ class Reached(Struct, frozen=True, kw_only=True):
 
 async def load_reached(store: ClickHouse, project_id: str) -> Reached:
     """How far a project is compacted now; read it before what it speaks of."""
-    ((epoch, before),) = await store.rows(_REACHED, {"project": project_id})
-    return Reached(epoch=cast("int", epoch), before_block=cast("int", before))
+    (row,) = await store.rows(REACHED, {"project": project_id})
+    return read_reached(row)
+
+
+def read_reached(row: Row) -> Reached:
+    """A row of `REACHED`."""
+    epoch, before_block = (cast("int", value) for value in row)
+    return Reached(epoch=epoch, before_block=before_block)
 
 
 async def is_compacting(store: ClickHouse) -> bool:
     """Whether a statement of a pass, perhaps of one that was given up, still works."""
-    return (await store.rows(_RUNNING, {"mark": _MARK}))[0][0] != 0
+    return await is_at_work(store, _MARK)
 
 
 async def list_behind(store: ClickHouse) -> tuple[str, ...]:
     """The projects that got events since they were compacted."""
-    return tuple(str(project) for (project,) in await store.rows(_BEHIND, settings=_READS))
+    return tuple(str(project) for (project,) in await store.rows(_BEHIND, settings=READS))
 
 
 async def compact_project(store: ClickHouse, project_id: str) -> bool:
@@ -167,7 +153,7 @@ async def compact_project(store: ClickHouse, project_id: str) -> bool:
     into an epoch that ended meanwhile is invisible.
     """
     reached = await load_reached(store, project_id)
-    ((newest, rows),) = await store.rows(_NEWEST, {"project": project_id}, _READS)
+    ((newest, rows),) = await store.rows(_NEWEST, {"project": project_id}, READS)
     if rows and not reached.before_block:
         # what a killed pass left must not count beside what this one writes
         await forget_compacted(store, project_id)
@@ -194,8 +180,7 @@ async def forget_compacted(store: ClickHouse, project_id: str) -> None:
 
 async def drop_stale(store: ClickHouse, project_id: str) -> None:
     """Take the rows of older epochs from the disk."""
-    for (partition,) in await store.rows(_STALE, {"project": project_id}, _READS):
-        await store.command(_DROP, {"partition": str(partition)})
+    await drop_older_epochs(store, project_id, "compacted_sessions", _PROGRESS)
 
 
 async def _agrees(store: ClickHouse, values: Mapping[str, object]) -> bool:
@@ -204,7 +189,7 @@ async def _agrees(store: ClickHouse, values: Mapping[str, object]) -> bool:
     Events that arrive between the halves of the question make it fail; so it is asked again.
     """
     for _ in range(_LOOKS_MAX):
-        ((rolled, compacted),) = await store.rows(_TALLY, values, _READS)
+        ((rolled, compacted),) = await store.rows(_TALLY, values, READS)
         if rolled == compacted:
             return True
     return False

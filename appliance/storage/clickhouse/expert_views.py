@@ -72,6 +72,7 @@ STORED_TABLES: Final = (
     *("events", "dashboard_event_rollup_daily", "dashboard_session_rollup", "event_names"),
     *("distinct_id_activity_states", "property_keys_event_buckets", "profiles"),
     *("profile_aliases", "events_repair", "compacted_sessions", "compacted_sessions_progress"),
+    *("compacted_visitors", "compacted_visitor_numbers", "compacted_visitors_progress"),
 )
 """Every stored table with rows of projects; a test compares with the schema."""
 

@@ -7,7 +7,7 @@ some ids, so that memory is bounded by what is shown at once.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Final, cast
+from typing import Final, LiteralString, cast
 
 from appliance.domain.cursors import Cursor
 from appliance.domain.insights.dimensions import (
@@ -34,13 +34,16 @@ from appliance.storage.clickhouse.insights.conditions import compile_condition
 from appliance.storage.clickhouse.insights.settings import INSIGHT
 from appliance.storage.clickhouse.traits import trait_number, trait_text
 
-SUMMARY: Final = """
+_LATEST: Final[LiteralString] = r"splitByChar('\0', substring(max(latest), 25))"
+"""The values of the latest event, out of the text in migration 0004."""
+
+SUMMARY: Final[LiteralString] = """
     toUnixTimestamp64Milli(min(first_time)) AS first_ms,
     toUnixTimestamp64Milli(max(last_time)) AS last_ms,
     toInt64(sum(event_count)) AS events,
     toInt64(sum(page_view_count)) AS page_views,
     toInt64(uniqMerge(sessions)) AS session_count,
-    splitByChar('\\0', substring(max(latest), 25)) AS texts"""
+    <latest> AS texts""".replace("<latest>", _LATEST)
 
 _OWNERS: Final = """
 SELECT alias_id, argMax(profile_id, version) AS owner
@@ -83,7 +86,7 @@ LIMIT <limit>
 
 _SUMMARIES: Final = """
     LEFT JOIN (
-        SELECT person, splitByChar('\\0', substring(max(latest), 25)) AS person_texts
+        SELECT person, <latest> AS person_texts
         FROM distinct_id_activity_states AS states
         INNER JOIN (
             SELECT DISTINCT person, distinct_id FROM (
@@ -164,12 +167,10 @@ class PeopleReader:
             project_again=project,
             owners=fill(_OWNERS, project=project, only=literal("")),
             texts=literal("person_texts" if needs_texts else "emptyArrayString()"),
-            own_texts=literal(
-                "splitByChar('\\0', substring(max(latest), 25))"
-                if needs_texts
-                else "emptyArrayString()"
-            ),
-            summaries=fill(_SUMMARIES, project=project) if needs_texts else literal(""),
+            own_texts=literal(_LATEST if needs_texts else "emptyArrayString()"),
+            summaries=fill(_SUMMARIES, latest=literal(_LATEST), project=project)
+            if needs_texts
+            else literal(""),
             filters=compile_condition(condition, reading),
             after=_after(after),
             limit=integer_value(limit),

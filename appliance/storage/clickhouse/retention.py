@@ -16,6 +16,8 @@ from msgspec import Struct
 from appliance.base.errors import UnavailableError
 from appliance.storage.clickhouse.client import ClickHouse, Setting
 from appliance.storage.clickhouse.compacted_sessions import forget_compacted
+from appliance.storage.clickhouse.compacted_visitors import forget_visitors
+from appliance.storage.clickhouse.marked import is_at_work
 
 SUBJECTS_MAX: Final = 500_000
 """Sessions or people that one pass makes anew: more are done in several passes."""
@@ -36,9 +38,6 @@ _SETTINGS: Final[dict[str, Setting]] = {
 
 _MARK: Final = "pug-retention"
 _WRITES: Final[dict[str, Setting]] = {**_SETTINGS, "log_comment": _MARK}
-_RUNNING: Final = """
-SELECT count() FROM system.processes WHERE Settings['log_comment'] = {mark:String}
-"""
 _LOOK: Final = """
 SELECT
     count(),
@@ -190,8 +189,7 @@ async def require_no_other(store: ClickHouse) -> None:
 
     The server finishes what a client that went away has begun, at the latest after ten minutes.
     """
-    rows = await store.rows(_RUNNING, {"mark": _MARK})
-    if rows[0][0]:
+    if await is_at_work(store, _MARK):
         raise UnavailableError(
             "RETENTION_BUSY", "a statement of an earlier run still works in the event store"
         )
@@ -218,7 +216,7 @@ async def renew_rollups(
 ) -> None:
     """Make the roll-ups count only what lies at or after the cutoff."""
     values: dict[str, object] = {"project": project_id, "cutoff": cutoff}
-    await forget_compacted(store, project_id)
+    await _forget_all_compacted(store, project_id)
     await store.command(_DROP_DAYS, values, _WRITES)
     await store.command(_DROP_BUCKETS, values, _WRITES)
     renewals: tuple[tuple[LiteralString, str, int], ...] = (
@@ -233,7 +231,7 @@ async def renew_rollups(
             await store.command(_FEED, part, _WRITES)
     await store.command(_DROP_NAMES, values, _WRITES)
     await store.command(_FEED_NAMES, values, _WRITES)
-    await forget_compacted(store, project_id)
+    await _forget_all_compacted(store, project_id)
 
 
 async def drop_events(store: ClickHouse, project_id: str, cutoff: datetime) -> None:
@@ -282,6 +280,11 @@ async def load_tally(store: ClickHouse, project_id: str) -> Tally:
         events_of_people=numbers[4],
         people=numbers[5],
     )
+
+
+async def _forget_all_compacted(store: ClickHouse, project_id: str) -> None:
+    await forget_compacted(store, project_id)
+    await forget_visitors(store, project_id)
 
 
 async def drop_project_rows(store: ClickHouse, project_id: str) -> None:

@@ -5,11 +5,11 @@ from collections.abc import AsyncGenerator
 import pytest
 
 from appliance.config.model import Settings
-from tests.integration.insights.conftest import event_store
+from tests.integration.insights.conftest import endpoint, event_store
 from tests.support.boards import BoardDesk, open_board_desk
 from tests.support.control import control_stack
 
-__all__ = ["event_store"]
+__all__ = ["endpoint", "event_store"]
 
 
 @pytest.fixture(scope="module")

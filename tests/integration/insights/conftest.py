@@ -7,7 +7,7 @@ import pytest
 from msgspec.structs import replace
 
 from appliance.base.ids import random_token
-from appliance.config.endpoints import resolve_endpoints
+from appliance.config.endpoints import ClickHouseEndpoint, resolve_endpoints
 from appliance.config.model import Settings
 from appliance.storage.clickhouse.client import ClickHouse
 from appliance.storage.clickhouse.ledger import migrate_clickhouse
@@ -47,9 +47,16 @@ class EventStore(ClickHouse):
 
 
 @pytest.fixture(scope="module")
-async def event_store(engines: Settings, anyio_backend: str) -> AsyncGenerator[EventStore]:
-    endpoint = resolve_endpoints(engines).clickhouse
-    endpoint = replace(endpoint, database=f"insights_{random_token(4)}")
+def endpoint(engines: Settings) -> ClickHouseEndpoint:
+    """Where the event store is; for clients of a test's own."""
+    found = resolve_endpoints(engines).clickhouse
+    return replace(found, database=f"insights_{random_token(4)}")
+
+
+@pytest.fixture(scope="module")
+async def event_store(
+    endpoint: ClickHouseEndpoint, anyio_backend: str
+) -> AsyncGenerator[EventStore]:
     await migrate_clickhouse(endpoint, lambda _: None)
     store = EventStore(endpoint)
     yield store

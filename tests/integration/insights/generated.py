@@ -22,6 +22,7 @@ from appliance.domain.insights.spec import (
     Operator,
     PropertyFilter,
     TimeRange,
+    Trends,
 )
 from tests.support.oracle_sessions import NO_SESSION
 
@@ -129,6 +130,26 @@ def ranges(draw, granularity: Granularity) -> TimeRange:
         start = draw(st.integers(-5 * DAY_MS, 40 * DAY_MS))
         length = draw(st.integers(1, int(days * DAY_MS)))
     return TimeRange(start_ms=START_MS + start, end_ms=START_MS + start + length)
+
+
+@st.composite
+def rolled_up_trends(draw) -> InsightSpec:
+    """A trend that the daily roll-up may answer."""
+    keys = draw(st.sampled_from([(), ("$os",), ("$country",)]))
+    first, days = draw(
+        st.one_of(st.just((0, 46)), st.tuples(st.integers(-3, 44), st.integers(1, 50)))
+    )
+    return InsightSpec(
+        question=Trends(
+            events=tuple(draw(st.lists(COUNTABLE_QUERY, min_size=1, max_size=3))),
+            breakdown=Breakdown(properties=keys, limit=draw(st.integers(1, 4))),
+        ),
+        range=TimeRange(
+            start_ms=START_MS + first * DAY_MS, end_ms=START_MS + (first + days) * DAY_MS
+        ),
+        granularity=draw(st.sampled_from([Granularity.DAY, Granularity.WEEK, Granularity.MONTH])),
+        include_cookieless=draw(st.booleans()),
+    )
 
 
 RANDOM = settings(

@@ -2,8 +2,6 @@
 
 import asyncio
 import itertools
-import json
-from collections.abc import Mapping
 from contextlib import suppress
 from typing import LiteralString
 
@@ -12,9 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from appliance.base.errors import ApplianceError, UnavailableError
+from appliance.base.errors import ApplianceError
 from appliance.base.tasks import poll
-from appliance.config.endpoints import resolve_endpoints
 from appliance.domain.insights.plan import plan_insight
 from appliance.domain.insights.route import DAY_MS
 from appliance.domain.insights.spec import (
@@ -28,7 +25,7 @@ from appliance.domain.insights.spec import (
     TimeRange,
 )
 from appliance.engines.clickhouse_snapshot import list_tables, wait_for_inserts
-from appliance.storage.clickhouse.client import ClickHouse, Setting
+from appliance.storage.clickhouse.client import Setting
 from appliance.storage.clickhouse.compacted_sessions import (
     compact_project,
     forget_compacted,
@@ -36,11 +33,18 @@ from appliance.storage.clickhouse.compacted_sessions import (
     load_reached,
 )
 from appliance.storage.clickhouse.erasure import delete_person
-from appliance.storage.clickhouse.insights.explain import explain_insight
+from appliance.storage.clickhouse.insights.explain import (
+    compile_insight,
+    explain_insight,
+    load_compacted_state,
+)
 from appliance.storage.clickhouse.insights.run import ClickHouseInsights
+from appliance.storage.clickhouse.insights.sessions import DAYS_AT_ONCE_MAX, SUMMED_ENTRIES
+from appliance.storage.clickhouse.retention import drop_project_rows
 from tests.integration.insights.generated import NOW_MS, RANDOM, WALKS, whole_days
-from tests.support.event_rows import make_rows
+from tests.support.event_rows import make_blocks
 from tests.support.oracle_sessions import session_number, session_trends
+from tests.support.stumbling import Stumbling, die_before
 
 pytestmark = [pytest.mark.anyio, pytest.mark.integration]
 
@@ -51,16 +55,18 @@ _START_MS = 20_000 * DAY_MS
 
 
 def _as_views(events):
-    """`a` is the kind that is compacted."""
-    return [one | {"kind": "page_view"} if one["kind"] == "a" else one for one in events]
+    """`a` is the kind that is compacted; values of origins are those of `$os`."""
 
+    def as_view(event):
+        values = event.get("auto", {})
+        if "$os" in values:
+            values = values | {"$channel": values["$os"]}
+        return event | {
+            "auto": values,
+            "kind": "page_view" if event["kind"] == "a" else event["kind"],
+        }
 
-def _blocks(project, events, size):
-    """The rows of the events in blocks of one size, each with its number."""
-    rows = make_rows(project, events).splitlines()
-    for number, start in enumerate(range(0, len(rows), size), 1):
-        block = [json.loads(row) | {"insert_block": number} for row in rows[start : start + size]]
-        yield "\n".join(map(json.dumps, block)).encode()
+    return [as_view(event) for event in events]
 
 
 def _number(metric, kind=""):
@@ -93,36 +99,11 @@ async def _sessions(store, project):
 async def _filled(store, events, size=2):
     """A project with these events, compacted after the first block."""
     project = f"compacted-{next(_PROJECTS)}"
-    for number, block in enumerate(_blocks(project, events, size)):
+    for number, block in enumerate(make_blocks(project, events, size)):
         await store.insert(block)
         if number == 0:
             assert await compact_project(store, project)
     return project
-
-
-class Stumbling(ClickHouse):
-    """Does something before a pass writes to a table; it may raise."""
-
-    def __init__(self, endpoint, table: str, before) -> None:
-        super().__init__(endpoint)
-        self._start = f"INSERT INTO {table} "
-        self._before = before
-
-    async def command(
-        self,
-        statement: LiteralString,
-        parameters: Mapping[str, object] | None = None,
-        settings: Mapping[str, Setting] | None = None,
-    ) -> None:
-        if statement.strip().startswith(self._start) and "{epoch:UInt64}" in statement:
-            await self._before()
-        await super().command(statement, parameters, settings)
-
-
-@pytest.fixture
-def endpoint(engines, event_store):
-    found = resolve_endpoints(engines).clickhouse
-    return replace(found, database=event_store._endpoint.database)
 
 
 @RANDOM
@@ -139,9 +120,9 @@ def endpoint(engines, event_store):
         whole_days(
             st.builds(
                 SessionTrends,
-                metric=st.sampled_from([SessionMetric.ENTRY, SessionMetric.EXIT]),
+                metric=_METRICS,
                 scope=_SCOPES,
-                breakdown=st.sampled_from([(), ("$os",), ("$country",)]).map(
+                breakdown=st.sampled_from([(), ("$os",), ("$country",), ("$channel",)]).map(
                     lambda keys: Breakdown(properties=keys)
                 ),
             )
@@ -153,7 +134,9 @@ def endpoint(engines, event_store):
 async def test_answers_are_the_oracles(event_store, events, size, passes, asked, split) -> None:
     """Whichever blocks are compacted, in any steps."""
     project = f"compacted-{next(_PROJECTS)}"
-    for block, runs in zip(_blocks(project, events, size), itertools.cycle(passes), strict=False):
+    for block, runs in zip(
+        make_blocks(project, events, size), itertools.cycle(passes), strict=False
+    ):
         await event_store.insert(block)
         if runs:
             assert await compact_project(event_store, project)
@@ -177,7 +160,7 @@ async def test_compacted_rows_are_what_is_read(event_store) -> None:
     """Before the first pass the roll-up answers alone; afterwards both, and nothing else."""
     project = f"compacted-{next(_PROJECTS)}"
     plan = plan_insight(_number(SessionMetric.SESSIONS), project_id=project, now_ms=NOW_MS)
-    await event_store.insert(next(_blocks(project, [_event("u", 1, 0)], 1)))
+    await event_store.insert(next(make_blocks(project, [_event("u", 1, 0)], 1)))
     before = await explain_insight(event_store, plan)
     assert "compacted_sessions" not in before.sql
     assert project in await list_behind(event_store)
@@ -185,6 +168,158 @@ async def test_compacted_rows_are_what_is_read(event_store) -> None:
     after = await explain_insight(event_store, plan)
     assert "compacted_sessions" in after.sql
     assert project not in await list_behind(event_store)
+
+
+@pytest.mark.parametrize(
+    ("key", "days", "at_once"),
+    [
+        ("$os", 2, True),
+        ("$os", DAYS_AT_ONCE_MAX, True),
+        ("$os", DAYS_AT_ONCE_MAX + 1, False),
+        ("$pathname", 2, False),
+    ],
+)
+async def test_days_are_counted_at_once_where_they_are_few(
+    event_store, key: str, days: int, at_once: bool
+) -> None:
+    """The same answer both ways, with a session that changed and one after the window."""
+    end_ms = _START_MS + 2 * DAY_MS
+    after = {"occur_time": "2024-10-06T00:00:00.000Z"}
+    events = [
+        _event("u", 1, 0, auto=dict.fromkeys(("$os", "$pathname"), "A")),
+        _event("u", 2, 1, auto=dict.fromkeys(("$os", "$pathname"), "B")),
+        _event("u", 4, 1, auto=dict.fromkeys(("$os", "$pathname"), "B"), **after),
+        _event("u", 1, 5, auto=dict.fromkeys(("$os", "$pathname"), "C")),
+        _event("u", 3, 6, auto=dict.fromkeys(("$os", "$pathname"), "B")),
+    ]
+    project = await _filled(event_store, events, size=3)
+    spec = InsightSpec(
+        range=TimeRange(start_ms=end_ms - days * DAY_MS, end_ms=end_ms),
+        granularity=Granularity.DAY,
+        question=SessionTrends(
+            metric=SessionMetric.EXIT,
+            scope=EventCondition(kind="page_view"),
+            breakdown=Breakdown(properties=(key,)),
+        ),
+    )
+    plan = plan_insight(spec, project_id=project, now_ms=NOW_MS)
+    assert ("sumResample" in (await explain_insight(event_store, plan)).sql) is at_once
+    answer = await ClickHouseInsights(event_store).answer(plan)
+    assert {
+        series.breakdown[0][1]: sum(point.value for point in series.points)
+        for series in answer.series
+    } == {"B": 2, "C": 1}
+
+
+def _split(metric, key):
+    return InsightSpec(
+        range=TimeRange(start_ms=_START_MS, end_ms=_START_MS + 2 * DAY_MS),
+        granularity=Granularity.DAY,
+        question=SessionTrends(
+            metric=metric,
+            scope=EventCondition(kind="page_view"),
+            breakdown=Breakdown(properties=(key,)),
+        ),
+    )
+
+
+async def _rows(store, plan, **settings: Setting):
+    statement = compile_insight(plan, await load_compacted_state(store, plan))
+    return sorted(  # series come in any order
+        await store.rows(statement.text, statement.parameters, {**statement.settings, **settings})
+    )
+
+
+async def _reads(store, plan, projection):
+    """Whether the engine answers from sums that it has."""
+    return any(f"({projection})" in line for line in (await explain_insight(store, plan)).plan)
+
+
+@pytest.mark.parametrize(
+    ("spec", "projection"),
+    [
+        *((_number(metric, "page_view"), "sums_of_days") for metric in SessionMetric),
+        *(
+            (_split(SessionMetric.AVG_DURATION, one.value), "sums_of_origins")
+            for one in SUMMED_ENTRIES
+        ),
+    ],
+)
+async def test_sums_of_days_are_read_from_a_projection(
+    event_store, spec: InsightSpec, projection: str
+) -> None:
+    """The same as from rows, also beside parts that have no sums yet."""
+    values = dict.fromkeys([one.value for one in SUMMED_ENTRIES], "A")
+    events = [
+        _event("u", 1, 0, auto=values),
+        _event("u", 2, 1),
+        _event("u", 1, 5),
+        _event("u", 3, 6, auto=values),
+        _event("u", 2, 7),
+        _event("u", 4, 8, auto=values),
+    ]
+    project = f"compacted-{next(_PROJECTS)}"
+    first, second, third = make_blocks(project, events, 2)
+    for block in (first, second):
+        await event_store.insert(block)
+        assert await compact_project(event_store, project)
+    plan = plan_insight(spec, project_id=project, now_ms=NOW_MS)
+    assert await _reads(event_store, plan, projection)
+    summed = await _rows(event_store, plan)
+    assert summed == await _rows(event_store, plan, optimize_use_projections=0)
+    await event_store.command("OPTIMIZE TABLE compacted_sessions FINAL")
+    assert await _reads(event_store, plan, projection)
+    assert summed == await _rows(event_store, plan)
+    await event_store.command(
+        "ALTER TABLE compacted_sessions CLEAR PROJECTION " + projection,
+        settings={"mutations_sync": 2},
+    )
+    try:
+        assert not await _reads(event_store, plan, projection)
+        assert summed == await _rows(event_store, plan)
+        await event_store.insert(third)
+        assert await compact_project(event_store, project)
+        mixed = await _rows(event_store, plan)
+        assert mixed != summed
+        assert mixed == await _rows(event_store, plan, optimize_use_projections=0)
+    finally:
+        await event_store.command(
+            "ALTER TABLE compacted_sessions MATERIALIZE PROJECTION " + projection,
+            settings={"mutations_sync": 2},
+        )
+    assert await _reads(event_store, plan, projection)
+    assert mixed == await _rows(event_store, plan)
+
+
+async def test_a_day_that_ends_later_is_read_by_the_moment(event_store) -> None:
+    """Sessions that start after the window do not count, whatever day they are of."""
+    events = [_event("u", 1, 0), _event("u", 2, 10), _event("u", 3, 20)]
+    project = await _filled(event_store, events, size=3)
+    noon = _START_MS + DAY_MS // 2
+    for minute, expected in ((10, 1), (11, 2), (21, 3)):
+        end_ms = noon + minute * 60_000
+        spec = replace(
+            _number(SessionMetric.SESSIONS), range=TimeRange(start_ms=_START_MS, end_ms=end_ms)
+        )
+        plan = plan_insight(spec, project_id=project, now_ms=end_ms)
+        assert "toDate32(start_time) = " in (await explain_insight(event_store, plan)).sql
+        assert (await ClickHouseInsights(event_store).answer(plan)).total == expected
+
+
+async def test_a_deleted_project_leaves_the_sums_of_others(event_store) -> None:
+    """Rows that have sums may be deleted, and others are told as before."""
+    gone, stays = [
+        await _filled(event_store, [_event("u", 1, 0), _event("u", 2, 1)]) for _ in range(2)
+    ]
+    await drop_project_rows(event_store, gone)
+    plan = plan_insight(_number(SessionMetric.SESSIONS), project_id=stays, now_ms=NOW_MS)
+    assert await _reads(event_store, plan, "sums_of_days")
+    assert await _sessions(event_store, stays) == 2
+    ((left,),) = await event_store.rows(
+        "SELECT count() FROM compacted_sessions WHERE project_id = {project:String}",
+        {"project": gone},
+    )
+    assert left == 0
 
 
 async def test_other_projects_are_not_read(event_store) -> None:
@@ -197,16 +332,12 @@ async def test_other_projects_are_not_read(event_store) -> None:
 async def test_a_killed_first_pass_is_done_again(event_store, endpoint) -> None:
     """What it left behind does not count beside what the next one writes."""
     project = f"compacted-{next(_PROJECTS)}"
-    (block,) = _blocks(project, [_event("u", 1, 0), _event("u", 2, 1)], 2)
+    (block,) = make_blocks(project, [_event("u", 1, 0), _event("u", 2, 1)], 2)
     await event_store.insert(block)
 
-    async def die() -> None:
-        raise UnavailableError("CLICKHOUSE_AWAY", "killed")
-
-    dying = Stumbling(endpoint, "compacted_sessions_progress", die)
-    with pytest.raises(UnavailableError):
-        await compact_project(dying, project)
-    await dying.close()
+    await die_before(
+        endpoint, "compacted_sessions_progress", lambda store: compact_project(store, project)
+    )
     assert await compact_project(event_store, project)
     assert await _sessions(event_store, project) == 2
 
@@ -216,13 +347,9 @@ async def test_a_killed_pass_is_done_again(event_store, endpoint) -> None:
     events = [_event("u", 1, 0), _event("u", 2, 1), _event("u", 1, 5), _event("u", 3, 6)]
     project = await _filled(event_store, events)
 
-    async def die() -> None:
-        raise UnavailableError("CLICKHOUSE_AWAY", "killed")
-
-    dying = Stumbling(endpoint, "compacted_sessions_progress", die)
-    with pytest.raises(UnavailableError):
-        await compact_project(dying, project)
-    await dying.close()
+    await die_before(
+        endpoint, "compacted_sessions_progress", lambda store: compact_project(store, project)
+    )
     assert await _sessions(event_store, project) == 3
     assert await compact_project(event_store, project)
     assert await _sessions(event_store, project) == 3

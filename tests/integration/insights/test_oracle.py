@@ -14,22 +14,19 @@ from appliance.domain.insights.spec import (
     Granularity,
     InsightSpec,
     Segmentation,
-    TimeRange,
     Trends,
 )
 from appliance.storage.clickhouse.insights.run import ClickHouseInsights
 from tests.integration.insights.generated import (
     ANY_QUERY,
-    COUNTABLE_QUERY,
-    DAY_MS,
     EVENTS,
     GROUPS,
     KEYS,
     NOW_MS,
     RANDOM,
-    START_MS,
     ZONES,
     ranges,
+    rolled_up_trends,
 )
 from tests.support import oracle
 from tests.support.event_rows import make_rows
@@ -52,25 +49,6 @@ def _any_trend(draw) -> InsightSpec:
         granularity=granularity,
         zone=draw(st.sampled_from(ZONES)),
         filters=draw(GROUPS),
-        include_cookieless=draw(st.booleans()),
-    )
-
-
-@st.composite
-def _rollup_trend(draw) -> InsightSpec:
-    keys = draw(st.sampled_from([(), ("$os",), ("$country",)]))
-    first, days = draw(
-        st.one_of(st.just((0, 46)), st.tuples(st.integers(-3, 44), st.integers(1, 50)))
-    )
-    return InsightSpec(
-        question=Trends(
-            events=tuple(draw(st.lists(COUNTABLE_QUERY, min_size=1, max_size=3))),
-            breakdown=Breakdown(properties=keys, limit=draw(st.integers(1, 4))),
-        ),
-        range=TimeRange(
-            start_ms=START_MS + first * DAY_MS, end_ms=START_MS + (first + days) * DAY_MS
-        ),
-        granularity=draw(st.sampled_from([Granularity.DAY, Granularity.WEEK, Granularity.MONTH])),
         include_cookieless=draw(st.booleans()),
     )
 
@@ -111,7 +89,7 @@ async def test_trends_from_events_are_the_oracles(event_store, events, specs) ->
 
 
 @RANDOM
-@given(events=EVENTS, specs=st.lists(_rollup_trend(), min_size=1, max_size=4))
+@given(events=EVENTS, specs=st.lists(rolled_up_trends(), min_size=1, max_size=4))
 async def test_both_sources_give_the_oracles_trend(event_store, events, specs) -> None:
     """What the roll-up may answer, it answers like the events [insights 20]."""
     project = f"rollup-{next(_PROJECTS)}"
@@ -126,7 +104,7 @@ async def test_both_sources_give_the_oracles_trend(event_store, events, specs) -
 
 
 @RANDOM
-@given(events=EVENTS, trend=st.one_of(_any_trend(), _rollup_trend()))
+@given(events=EVENTS, trend=st.one_of(_any_trend(), rolled_up_trends()))
 async def test_totals_are_the_oracles(event_store, events, trend) -> None:
     """One number over the same conditions, from every source that may answer [insights 10]."""
     asked = trend.question.events

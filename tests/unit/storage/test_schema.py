@@ -66,7 +66,8 @@ def test_every_clickhouse_statement_may_run_twice() -> None:
         for statement in split_statements(migration.text):
             assert re.match(
                 r"(CREATE (TABLE|MATERIALIZED VIEW) IF NOT EXISTS |"
-                r"ALTER TABLE \w+ (ADD|DROP|MODIFY) (COLUMN|INDEX) IF (NOT )?EXISTS )",
+                r"ALTER TABLE \w+ ((ADD|DROP|MODIFY) (COLUMN|INDEX|PROJECTION) IF (NOT )?EXISTS "
+                r"|MODIFY SETTING |MATERIALIZE PROJECTION ))",
                 statement,
             ), statement.splitlines()[0]
 

@@ -15,12 +15,15 @@ from appliance.domain.insights.plan import InsightPlan, SegmentationPlan, Trends
 from appliance.domain.insights.ranking import RankingPlan
 from appliance.domain.insights.retention import RetentionPlan
 from appliance.domain.insights.route import Source
+from appliance.domain.insights.session_sums import plan_session_sums
 from appliance.domain.insights.sessions import SessionNumberPlan, SessionTrendsPlan
 from appliance.domain.insights.user_flow import UserFlowPlan
 from appliance.storage.clickhouse.ask import ask
 from appliance.storage.clickhouse.client import ClickHouse, Setting
 from appliance.storage.clickhouse.compacted_sessions import Reached
+from appliance.storage.clickhouse.compacted_visitors import ReachedVisitors
 from appliance.storage.clickhouse.fragment import Statement
+from appliance.storage.clickhouse.insights.compacted import CompactedReader
 from appliance.storage.clickhouse.insights.funnels import compile_funnel
 from appliance.storage.clickhouse.insights.people_ranking import (
     compile_people_ranking,
@@ -29,11 +32,8 @@ from appliance.storage.clickhouse.insights.people_ranking import (
 from appliance.storage.clickhouse.insights.ranking import compile_ranking
 from appliance.storage.clickhouse.insights.retention import compile_retention
 from appliance.storage.clickhouse.insights.segmentation import compile_segmentation
-from appliance.storage.clickhouse.insights.sessions import (
-    compile_session_number,
-    compile_session_trends,
-    load_compacted,
-)
+from appliance.storage.clickhouse.insights.session_sums import compile_session_sums
+from appliance.storage.clickhouse.insights.sessions import compile_session_trends
 from appliance.storage.clickhouse.insights.trends import compile_trends
 from appliance.storage.clickhouse.insights.user_flows import compile_user_flow
 
@@ -52,10 +52,7 @@ class InsightExplanation(Struct, frozen=True, kw_only=True):
 
 async def explain_insight(store: ClickHouse, plan: InsightPlan) -> InsightExplanation:
     """The statement of a plan and the engine's plan; raises as `ask` does."""
-    reached = None
-    if isinstance(plan, SessionTrendsPlan | SessionNumberPlan):
-        reached = await load_compacted(store, plan.sessions)
-    statement = compile_insight(plan, reached)
+    statement = compile_insight(plan, await load_compacted_state(store, plan))
     asked = Statement(
         text=_EXPLAIN + statement.text,
         parameters=statement.parameters,
@@ -72,19 +69,35 @@ async def explain_insight(store: ClickHouse, plan: InsightPlan) -> InsightExplan
     )
 
 
-def compile_insight(plan: InsightPlan, reached: Reached | None = None) -> Statement:
-    """The first statement that answers a plan; people of a ranking are read by a second one.
+class Compacted(Struct, frozen=True, kw_only=True):
+    """How far that is compacted which a plan reads; None where it does not read it."""
 
-    `reached` is how far the sessions of the project are compacted.
-    """
+    sessions: Reached | None = None
+    visitors: ReachedVisitors | None = None
+
+
+NOTHING_COMPACTED: Final = Compacted()
+
+
+async def load_compacted_state(store: ClickHouse, plan: InsightPlan) -> Compacted:
+    """How far what a plan reads is compacted now."""
+    match plan:
+        case SessionTrendsPlan() | SessionNumberPlan():
+            return Compacted(sessions=await CompactedReader(store).sessions(plan.sessions))
+        case TrendsPlan() | RankingPlan():
+            return Compacted(visitors=await CompactedReader(store).visitors(plan))
+        case _:
+            return NOTHING_COMPACTED
+
+
+def compile_insight(plan: InsightPlan, compacted: Compacted = NOTHING_COMPACTED) -> Statement:
+    """The first statement that answers a plan; people of a ranking are read by a second one."""
     statement: Statement
     match plan:
         case TrendsPlan():
-            statement = compile_trends(plan)
-        case SessionTrendsPlan():
-            statement = compile_session_trends(plan, reached)
-        case SessionNumberPlan():
-            statement = compile_session_number(plan, reached)
+            statement = compile_trends(plan, compacted.visitors)
+        case SessionTrendsPlan() | SessionNumberPlan():
+            statement = _compile_sessions(plan, compacted.sessions)
         case SegmentationPlan():
             statement = compile_segmentation(plan)
         case FunnelPlan():
@@ -94,11 +107,25 @@ def compile_insight(plan: InsightPlan, reached: Reached | None = None) -> Statem
         case UserFlowPlan():
             statement = compile_user_flow(plan)
         case RankingPlan():
-            by_people = ranks_people(plan)
-            statement = compile_people_ranking(plan) if by_people else compile_ranking(plan)
+            by_sets = ranks_people(plan) and compacted.visitors is None
+            statement = (
+                compile_people_ranking(plan)
+                if by_sets
+                else compile_ranking(plan, compacted.visitors)
+            )
         case _:
             assert_never(plan)
     return statement
+
+
+def _compile_sessions(
+    plan: SessionTrendsPlan | SessionNumberPlan, reached: Reached | None
+) -> Statement:
+    sums = plan_session_sums(plan)
+    if sums is not None:
+        return compile_session_sums(sums, reached)
+    assert isinstance(plan, SessionTrendsPlan), "only a trend is split"
+    return compile_session_trends(plan, reached)
 
 
 def source_of(plan: InsightPlan) -> Source:

@@ -19,6 +19,7 @@ from appliance.domain.insights.route import Source
 from appliance.domain.insights.spec import Aggregation, Dimension
 from appliance.storage.clickhouse.ask import ask
 from appliance.storage.clickhouse.client import ClickHouse, Row, Setting
+from appliance.storage.clickhouse.compacted_visitors import COUNTED_MAX
 from appliance.storage.clickhouse.fragment import (
     Fragment,
     Statement,
@@ -27,16 +28,8 @@ from appliance.storage.clickhouse.fragment import (
     integer_value,
     literal,
 )
-from appliance.storage.clickhouse.insights.conditions import (
-    ROLLED_UP_WITH_CONSENT,
-    compile_condition,
-    compile_days,
-    compile_who,
-)
+from appliance.storage.clickhouse.insights.ranking import compile_rolled_up, read_ranked_row
 from appliance.storage.clickhouse.insights.settings import INSIGHT
-
-EXACT_MAX: Final = 65_536
-"""Ids up to which `uniq` counts; a larger set is estimated, perhaps above its events."""
 
 EVENTS_A_PERSON: Final = 2
 """The guess behind the first floor: with a higher one more is merged, with a lower one twice."""
@@ -145,9 +138,13 @@ def ranks_people(plan: RankingPlan) -> bool:
     return (
         plan.source is Source.EVENT_ROLLUP
         and plan.measure.aggregation is Aggregation.UNIQUE_USERS
-        and plan.dimension is Dimension.PROPERTY
-        and find_promoted(plan.property_key) in CHANGING
+        and ranks_changing(plan)
     )
+
+
+def ranks_changing(plan: RankingPlan) -> bool:
+    """Whether one person has many of the ranked values, so that sets hold people many times."""
+    return plan.dimension is Dimension.PROPERTY and find_promoted(plan.property_key) in CHANGING
 
 
 async def rank_people(
@@ -174,10 +171,10 @@ def compile_people_ranking(
 ) -> Statement:
     """The statement whose rows are (value, is_rest, amount, place, floor), in order.
 
-    Without a floor the engine guesses one. A given one must not be above `EXACT_MAX + 1`.
+    Without a floor the engine guesses one. A given one must not be above `COUNTED_MAX + 1`.
     """
     assert plan.filters == EVERYTHING, "a roll-up cannot filter"
-    rows = _rows(plan)
+    rows = compile_rolled_up(plan)
     counted = fill(_COUNTED, rows=rows)
     told = integer_value(floor) if floor is not None else _guess(plan, counted, few_values)
     candidate = fill(_CANDIDATE, counted=counted, floor=told)
@@ -196,10 +193,7 @@ def compile_people_ranking(
 def read_ranked(rows: Sequence[Row]) -> Ranked:
     """The answer of a statement made here."""
     return Ranked(
-        rows=tuple(
-            RankedRow(value=str(value), is_rest=bool(is_rest), amount=cast("float", amount))
-            for value, is_rest, amount, _, _ in rows
-        ),
+        rows=tuple(map(read_ranked_row, rows)),
         floor=cast("int", rows[0][4]) if rows else EVERY_VALUE,
     )
 
@@ -213,20 +207,8 @@ def _guess(plan: RankingPlan, counted: Fragment, few_values: int) -> Fragment:
         _FLOOR,
         few=integer_value(max(few_values, plan.limit)),
         every=integer_value(EVERY_VALUE),
-        estimated=integer_value(EXACT_MAX + 1),
+        estimated=integer_value(COUNTED_MAX + 1),
         limit=integer_value(plan.limit),
         guess=integer_value(EVENTS_A_PERSON),
         counted=counted,
-    )
-
-
-def _rows(plan: RankingPlan) -> Fragment:
-    return fill(
-        "<days> AND <scope> AND <who>",
-        days=compile_days(plan.project_id, plan.property_key, plan.range),
-        scope=compile_condition(plan.scope),
-        who=compile_who(
-            leaves_out_cookieless=plan.measure.leaves_out_cookieless,
-            with_consent=ROLLED_UP_WITH_CONSENT,
-        ),
     )

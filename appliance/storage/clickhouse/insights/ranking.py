@@ -5,14 +5,17 @@ rest is the measure of its own events. The finished value is made once, at the e
 pages and the like by unique users, from the roll-up, have a cheaper way: `people_ranking.py`.
 """
 
-from typing import Final, LiteralString, assert_never
+from collections.abc import Mapping
+from typing import Final, LiteralString, assert_never, cast
 
 from appliance.domain.insights.filters import EVERYTHING
-from appliance.domain.insights.measures import Measure
-from appliance.domain.insights.ranking import RankingPlan
+from appliance.domain.insights.measures import Measure, counts_people
+from appliance.domain.insights.ranking import RankedRow, RankingPlan
 from appliance.domain.insights.route import Source
 from appliance.domain.insights.spec import Aggregation, Dimension
+from appliance.storage.clickhouse.client import Row
 from appliance.storage.clickhouse.columns import NO_NUMBER, TOTAL_DIMENSION, number_form, text_form
+from appliance.storage.clickhouse.compacted_visitors import ReachedVisitors
 from appliance.storage.clickhouse.fragment import (
     Fragment,
     Statement,
@@ -27,11 +30,11 @@ from appliance.storage.clickhouse.insights.conditions import (
     ROLLED_UP_WITH_CONSENT,
     PeopledReading,
     compile_condition,
-    compile_days,
     compile_who,
     compile_window,
 )
 from appliance.storage.clickhouse.insights.settings import INSIGHT
+from appliance.storage.clickhouse.insights.visitors import SETS, Visitors, read_visitors
 
 _RANKED: Final = """
 SELECT shown, is_rest, ifNull(<final>, 0) AS amount, min(place) AS first_place
@@ -59,8 +62,8 @@ GROUP BY name
 
 _ROLLUP_GROUPS: Final = """
 SELECT <name> AS name, <amount> AS amount, <people> AS people, <numbers> AS numbers
-FROM dashboard_event_rollup_daily
-WHERE <days> AND <scope> AND <who>
+FROM <rolled_up>
+WHERE <rows>
 GROUP BY name
 <named>
 """
@@ -94,20 +97,54 @@ WHERE project_id = <project> AND id IN <ids> AND NOT deleted
 """
 
 
-def compile_ranking(plan: RankingPlan) -> Statement:
-    """The statement whose rows are (value, is_rest, amount, place), in order."""
-    is_rollup = plan.source is Source.EVENT_ROLLUP
+def compile_ranking(plan: RankingPlan, reached: ReachedVisitors | None = None) -> Statement:
+    """The statement whose rows are (value, is_rest, amount, place), in order.
+
+    `reached` is how far visitors are compacted.
+    """
+    if plan.source is Source.EVENT_ROLLUP:
+        visitors = _visitors(plan, reached)
+        groups, states = _rollup_groups(plan, visitors), visitors.states
+    else:
+        groups, states = _event_groups(plan), SETS
     return finish(
         fill(
             _RANKED,
-            final=literal(_FINAL[plan.measure.aggregation]),
-            rank=literal(_RANK[plan.measure.aggregation]),
+            final=_of_people(_FINAL, plan.measure, states.count_united("people")),
+            rank=_of_people(_RANK, plan.measure, states.count("people")),
             limit=integer_value(plan.limit),
-            groups=_rollup_groups(plan) if is_rollup else _event_groups(plan),
+            groups=groups,
             only_ranked=literal("" if plan.has_rest else "WHERE NOT is_rest"),
         ),
         INSIGHT,
     )
+
+
+def compile_rolled_up(plan: RankingPlan) -> Fragment:
+    """Which rows of the daily roll-up are ranked."""
+    return _visitors(plan, None).matching
+
+
+def _rolled_up_by(plan: RankingPlan) -> str:
+    by_kind = plan.dimension is Dimension.EVENT_KIND
+    return TOTAL_DIMENSION if by_kind else plan.property_key
+
+
+def _who(plan: RankingPlan) -> Fragment:
+    return fill(
+        "<scope> AND <who>",
+        scope=compile_condition(plan.scope),
+        who=compile_who(
+            leaves_out_cookieless=plan.measure.leaves_out_cookieless,
+            with_consent=ROLLED_UP_WITH_CONSENT,
+        ),
+    )
+
+
+def read_ranked_row(row: Row) -> RankedRow:
+    """A row of a ranking; what follows (value, is_rest, amount) only puts it in order."""
+    value, is_rest, amount, *_ = row
+    return RankedRow(value=str(value), is_rest=bool(is_rest), amount=cast("float", amount))
 
 
 def compile_live_profiles(project_id: str, ids: list[str]) -> Statement:
@@ -134,26 +171,38 @@ def _event_groups(plan: RankingPlan) -> Fragment:
     )
 
 
-def _rollup_groups(plan: RankingPlan) -> Fragment:
+def _visitors(plan: RankingPlan, reached: ReachedVisitors | None) -> Visitors:
     assert plan.filters == EVERYTHING, "a roll-up cannot filter"
+    return read_visitors(
+        plan.project_id,
+        _rolled_up_by(plan),
+        plan.range,
+        reached,
+        only=_who(plan),
+        needs_events=plan.measure.aggregation is not Aggregation.UNIQUE_USERS,
+    )
+
+
+def _rollup_groups(plan: RankingPlan, visitors: Visitors) -> Fragment:
     by_kind = plan.dimension is Dimension.EVENT_KIND
-    counts_people = plan.measure.aggregation is not Aggregation.TOTAL
+    people = literal(visitors.states.unite + "(visitors)")
     return fill(
         _ROLLUP_GROUPS,
         name=literal("toString(kind)" if by_kind else "toString(value)"),
         amount=literal("sum(event_count)"),
-        people=literal("uniqMergeState(visitors)" if counts_people else "0"),
+        people=people if plan.counts_people else literal("0"),
         numbers=literal("0"),
-        days=compile_days(
-            plan.project_id, TOTAL_DIMENSION if by_kind else plan.property_key, plan.range
-        ),
-        scope=compile_condition(plan.scope),
-        who=compile_who(
-            leaves_out_cookieless=plan.measure.leaves_out_cookieless,
-            with_consent=ROLLED_UP_WITH_CONSENT,
-        ),
+        rolled_up=visitors.rows,
+        rows=visitors.matching,
         named=_named(plan),
     )
+
+
+def _of_people(
+    templates: Mapping[Aggregation, LiteralString], measure: Measure, people: Fragment
+) -> Fragment:
+    template = templates[measure.aggregation]
+    return fill(template, people=people) if counts_people(measure) else literal(template)
 
 
 def _name(plan: RankingPlan) -> Fragment:
@@ -204,8 +253,8 @@ def _kept(measure: Measure) -> tuple[LiteralString, LiteralString, Fragment]:
 
 _FINAL: Final[dict[Aggregation, LiteralString]] = {
     Aggregation.TOTAL: "toFloat64(sum(amount))",
-    Aggregation.UNIQUE_USERS: "toFloat64(uniqMerge(people))",
-    Aggregation.PER_USER_AVG: "sum(amount) / nullIf(uniqMerge(people), 0)",
+    Aggregation.UNIQUE_USERS: "toFloat64(<people>)",
+    Aggregation.PER_USER_AVG: "sum(amount) / nullIf(<people>, 0)",
     Aggregation.SUM: "sumOrNull(numbers)",
     Aggregation.AVG: "sum(numbers.1) / nullIf(sum(numbers.2), 0)",
     Aggregation.MIN: "minOrNull(numbers)",
@@ -215,8 +264,8 @@ _FINAL: Final[dict[Aggregation, LiteralString]] = {
 
 _RANK: Final[dict[Aggregation, LiteralString]] = {
     Aggregation.TOTAL: "amount",
-    Aggregation.UNIQUE_USERS: "finalizeAggregation(people)",
-    Aggregation.PER_USER_AVG: "ifNull(amount / nullIf(finalizeAggregation(people), 0), 0)",
+    Aggregation.UNIQUE_USERS: "<people>",
+    Aggregation.PER_USER_AVG: "ifNull(amount / nullIf(<people>, 0), 0)",
     # a sum of nothing comes after every number, a mean or an extreme of nothing counts as 0
     Aggregation.SUM: "numbers",
     Aggregation.AVG: "ifNull(numbers.1 / nullIf(numbers.2, 0), 0)",

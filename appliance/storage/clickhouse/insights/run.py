@@ -16,11 +16,16 @@ from appliance.domain.insights.people_behind import PeopleBehindPlan
 from appliance.domain.insights.plan import InsightPlan, SegmentationPlan, TrendsPlan
 from appliance.domain.insights.ranking import (
     RankedPerson,
-    RankedRow,
     RankingAnswer,
     RankingPlan,
 )
 from appliance.domain.insights.retention import CohortRow, RetentionPlan, shape_retention
+from appliance.domain.insights.session_sums import (
+    SessionSums,
+    SessionSumsPlan,
+    plan_session_sums,
+    shape_session_sums,
+)
 from appliance.domain.insights.sessions import SessionNumberPlan, SessionTrendsPlan
 from appliance.domain.insights.shape import (
     InsightAnswer,
@@ -30,9 +35,10 @@ from appliance.domain.insights.shape import (
 )
 from appliance.domain.insights.spec import Dimension
 from appliance.domain.insights.user_flow import FlowEnd, FlowLink, UserFlowPlan, shape_user_flow
-from appliance.domain.insights.weight import Weight, weigh
+from appliance.domain.insights.weight import Weight, weigh, weigh_source
 from appliance.storage.clickhouse.ask import ask
 from appliance.storage.clickhouse.client import ClickHouse, Row, Setting
+from appliance.storage.clickhouse.insights.compacted import CompactedReader
 from appliance.storage.clickhouse.insights.data_version import compile_data_version
 from appliance.storage.clickhouse.insights.funnels import compile_funnel
 from appliance.storage.clickhouse.insights.people_behind import compile_people_behind
@@ -40,17 +46,19 @@ from appliance.storage.clickhouse.insights.people_ranking import rank_people, ra
 from appliance.storage.clickhouse.insights.ranking import (
     compile_live_profiles,
     compile_ranking,
+    read_ranked_row,
 )
 from appliance.storage.clickhouse.insights.retention import compile_retention
 from appliance.storage.clickhouse.insights.segmentation import compile_segmentation
-from appliance.storage.clickhouse.insights.sessions import (
-    compile_session_number,
-    compile_session_trends,
-    load_compacted,
+from appliance.storage.clickhouse.insights.session_sums import (
+    compile_session_sums,
+    read_session_sums,
 )
+from appliance.storage.clickhouse.insights.sessions import compile_session_trends
 from appliance.storage.clickhouse.insights.settings import HEAVY, QUIET
 from appliance.storage.clickhouse.insights.trends import compile_trends
 from appliance.storage.clickhouse.insights.user_flows import compile_user_flow
+from appliance.storage.clickhouse.insights.visitors import ask_visitors
 
 _Passage = tuple[int, int, int, int, Sequence[int]]
 _NS_PER_MS: Final = 1_000_000
@@ -63,6 +71,7 @@ class ClickHouseInsights:
 
     def __init__(self, clickhouse: ClickHouse, *, quiet: bool = False) -> None:
         self._clickhouse = clickhouse
+        self._compacted = CompactedReader(clickhouse)
         self._quiet = quiet
 
     async def answer(self, plan: InsightPlan) -> InsightAnswer:
@@ -74,17 +83,10 @@ class ClickHouseInsights:
         limits = self._limits(weigh(plan))
         match plan:
             case TrendsPlan():
-                rows = await ask(self._clickhouse, compile_trends(plan), limits)
+                rows = await self._trend(plan, limits)
                 answer = shape_trends(plan, [_read_trend_row(row) for row in rows])
-            case SessionTrendsPlan():
-                reached = await load_compacted(self._clickhouse, plan.sessions)
-                rows = await ask(self._clickhouse, compile_session_trends(plan, reached), limits)
-                answer = shape_trends(plan, [_read_trend_row(row) for row in rows])
-            case SessionNumberPlan():
-                reached = await load_compacted(self._clickhouse, plan.sessions)
-                statement = compile_session_number(plan, reached)
-                ((total,),) = await ask(self._clickhouse, statement, limits)
-                answer = SegmentationAnswer(total=msgspec.convert(total, float))
+            case SessionTrendsPlan() | SessionNumberPlan():
+                answer = await self._sessions(plan, limits)
             case SegmentationPlan():
                 ((total,),) = await ask(self._clickhouse, compile_segmentation(plan), limits)
                 answer = SegmentationAnswer(total=msgspec.convert(total, float))
@@ -103,6 +105,13 @@ class ClickHouseInsights:
                 assert_never(plan)
         return answer
 
+    async def session_sums(self, plan: SessionSumsPlan) -> tuple[SessionSums, ...]:
+        """What session metrics are told from; raises as `answer` does."""
+        limits = self._limits(weigh_source(plan.sessions.source))
+        reached = await self._compacted.sessions(plan.sessions)
+        rows = await ask(self._clickhouse, compile_session_sums(plan, reached), limits)
+        return tuple(read_session_sums(plan, row) for row in rows)
+
     async def people_behind(self, plan: PeopleBehindPlan) -> tuple[str, ...]:
         """The ids of one page; raises as `answer` does."""
         rows = await ask(self._clickhouse, compile_people_behind(plan), self._limits(Weight.HEAVY))
@@ -118,11 +127,35 @@ class ClickHouseInsights:
             return QUIET
         return HEAVY if weight is Weight.HEAVY else {}
 
+    async def _sessions(
+        self, plan: SessionTrendsPlan | SessionNumberPlan, limits: Mapping[str, Setting]
+    ) -> InsightAnswer:
+        sums = plan_session_sums(plan)
+        if sums is not None:
+            return shape_session_sums(plan, await self.session_sums(sums))
+        assert isinstance(plan, SessionTrendsPlan), "only a trend is split"
+        reached = await self._compacted.sessions(plan.sessions)
+        rows = await ask(self._clickhouse, compile_session_trends(plan, reached), limits)
+        return shape_trends(plan, [_read_trend_row(row) for row in rows])
+
+    async def _trend(self, plan: TrendsPlan, limits: Mapping[str, Setting]) -> Sequence[Row]:
+        reached = await self._compacted.visitors(plan)
+        if reached is not None:
+            rows = await ask_visitors(self._clickhouse, compile_trends(plan, reached), limits)
+            if rows is not None:
+                return rows
+        return await ask(self._clickhouse, compile_trends(plan), limits)
+
     async def _rank(self, plan: RankingPlan, limits: Mapping[str, Setting]) -> RankingAnswer:
-        if ranks_people(plan):
+        reached = await self._compacted.visitors(plan)
+        found = None
+        if reached is not None:
+            found = await ask_visitors(self._clickhouse, compile_ranking(plan, reached), limits)
+        if found is None and ranks_people(plan):
             return RankingAnswer(rows=await rank_people(self._clickhouse, plan, limits))
-        found = await ask(self._clickhouse, compile_ranking(plan), limits)
-        rows = [_read_ranked_row(row) for row in found]
+        if found is None:
+            found = await ask(self._clickhouse, compile_ranking(plan), limits)
+        rows = [read_ranked_row(row) for row in found]
         if plan.dimension is Dimension.USER and rows:
             live = await self._live_profiles(plan, [row.value for row in rows if not row.is_rest])
             rows = [
@@ -154,11 +187,6 @@ def _read_trend_row(row: Row) -> TrendRow:
         bucket_ms=cast("int", bucket),
         value=cast("float", value),
     )
-
-
-def _read_ranked_row(row: Row) -> RankedRow:
-    value, is_rest, amount, _ = row
-    return RankedRow(value=str(value), is_rest=bool(is_rest), amount=cast("float", amount))
 
 
 def _read_funnel_row(row: Row) -> FunnelRow:

@@ -16,6 +16,7 @@ from appliance.domain.insights.plan import SeriesPlan, TrendsPlan
 from appliance.domain.insights.route import DAY_MS, Source
 from appliance.domain.insights.spec import Aggregation
 from appliance.storage.clickhouse.columns import TOTAL_DIMENSION, text_form
+from appliance.storage.clickhouse.compacted_visitors import ReachedVisitors
 from appliance.storage.clickhouse.fragment import (
     Fragment,
     Statement,
@@ -39,10 +40,10 @@ from appliance.storage.clickhouse.insights.conditions import (
     WITH_CONSENT,
     PeopledReading,
     compile_condition,
-    compile_days,
     compile_window,
 )
 from appliance.storage.clickhouse.insights.measures import compile_measure
+from appliance.storage.clickhouse.insights.visitors import Visitors, read_visitors
 
 _EVENT_CELLS: Final = """
 WITH <matches>
@@ -61,8 +62,8 @@ SELECT
     roundDown(toInt64(day) * <day_ms>, <starts>) AS bucket,
     <splits>
     [<measured>] AS measured
-FROM dashboard_event_rollup_daily
-WHERE <days> AND (<any_match>)
+FROM <rows>
+WHERE <matching>
 GROUP BY bucket<groups>
 """
 
@@ -72,16 +73,22 @@ _BY_MEASURE: Final[LiteralString] = """multiIf(
     ifNull(<amount_again> / nullIf(<people_again>, 0), 0))"""
 
 
-def compile_trends(plan: TrendsPlan) -> Statement:
-    """The statement whose rows are (event, kind, values, is_rest, bucket, value)."""
-    is_rollup = plan.source is Source.EVENT_ROLLUP
-    cells = _rollup_cells(plan) if is_rollup else _event_cells(plan)
+def compile_trends(plan: TrendsPlan, reached: ReachedVisitors | None = None) -> Statement:
+    """The statement whose rows are (event, kind, values, is_rest, bucket, value).
+
+    `reached` is how far visitors are compacted.
+    """
     worth = AMOUNTS
-    if is_rollup and _counts_people(plan):
-        worth = Worth(
-            single=_by_measure(plan, "amount", "finalizeAggregation(people)"),
-            merged=_by_measure(plan, "sum(amount)", "uniqMerge(people)"),
-        )
+    if plan.source is Source.EVENT_ROLLUP:
+        visitors = _visitors(plan, reached)
+        cells = _rollup_cells(plan, visitors)
+        if plan.counts_people:
+            worth = Worth(
+                single=_by_measure(plan, "amount", visitors.states.count("people")),
+                merged=_by_measure(plan, "sum(amount)", visitors.states.count_united("people")),
+            )
+    else:
+        cells = _event_cells(plan)
     return rank_cells(cells, plan.breakdown, keeps_zeros=plan.has_shared_grid, worth=worth)
 
 
@@ -100,19 +107,38 @@ def _event_cells(plan: TrendsPlan) -> Fragment:
     )
 
 
-def _rollup_cells(plan: TrendsPlan) -> Fragment:
+def _visitors(plan: TrendsPlan, reached: ReachedVisitors | None) -> Visitors:
     assert plan.filters == EVERYTHING, "a roll-up cannot filter"
     assert len(plan.breakdown.properties) <= 1, "a roll-up has one dimension"
-    dimension = plan.breakdown.keys[0] if plan.breakdown.keys else TOTAL_DIMENSION
+    conditions = (
+        fill("(<condition>)", condition=_condition(plan, series, ROLLED_UP_WITH_CONSENT))
+        for series in plan.series
+    )
+    return read_visitors(
+        plan.project_id,
+        plan.breakdown.keys[0] if plan.breakdown.keys else TOTAL_DIMENSION,
+        plan.range,
+        reached,
+        only=fill("(<any>)", any=join(" OR ", conditions)),
+        needs_events=any(
+            series.measure.aggregation is not Aggregation.UNIQUE_USERS for series in plan.series
+        ),
+        by_day=True,
+    )
+
+
+def _rollup_cells(plan: TrendsPlan, visitors: Visitors) -> Fragment:
     return fill(
         _ROLLUP_CELLS,
         matches=_matches(plan, ROLLED_UP_WITH_CONSENT),
         day_ms=integer_value(DAY_MS),
         starts=integers_value(plan.buckets.starts_ms),
         splits=_splits(plan, [literal("value")] if plan.breakdown.keys else []),
-        measured=join(",\n", (_rollup_cell(plan, index) for index in range(len(plan.series)))),
-        days=compile_days(plan.project_id, dimension, plan.range),
-        any_match=_any_match(plan),
+        measured=join(
+            ",\n", (_rollup_cell(plan, index, visitors) for index in range(len(plan.series)))
+        ),
+        rows=visitors.rows,
+        matching=visitors.matching,
         groups=_groups(plan),
     )
 
@@ -129,11 +155,12 @@ def _event_cell(plan: TrendsPlan, index: int) -> Fragment:
     )
 
 
-def _rollup_cell(plan: TrendsPlan, index: int) -> Fragment:
+def _rollup_cell(plan: TrendsPlan, index: int, visitors: Visitors) -> Fragment:
     match = _match(plan, index)
     people = literal("0")
-    if _counts_people(plan):
-        people = fill("uniqMergeStateIf(visitors, <match>)", match=match)
+    if plan.counts_people:
+        unite = literal(visitors.states.unite + "If")
+        people = fill("<unite>(visitors, <match>)", unite=unite, match=match)
     return fill(
         "(<event>, <kind>, countIf(<match>), sumIf(event_count, <match_again>), <people>)",
         event=integer_value(index),
@@ -142,11 +169,6 @@ def _rollup_cell(plan: TrendsPlan, index: int) -> Fragment:
         match_again=match,
         people=people,
     )
-
-
-def _counts_people(plan: TrendsPlan) -> bool:
-    """Whether the sets of ids are needed; they are most of the roll-up's bytes."""
-    return any(series.measure.aggregation is not Aggregation.TOTAL for series in plan.series)
 
 
 def _kind(series: SeriesPlan) -> Fragment:
@@ -161,12 +183,17 @@ def _matches(plan: TrendsPlan, with_consent: LiteralString) -> Fragment:
     """`condition AS match_0, …`: each condition is written once and named."""
     named: list[Fragment] = []
     for index, series in enumerate(plan.series):
-        condition = compile_condition(series.condition, PeopledReading(plan.project_id))
-        if series.measure.leaves_out_cookieless:
-            condition = join(" AND ", (condition, literal(with_consent)))
+        condition = _condition(plan, series, with_consent)
         name = numbered("match_", index)
         named.append(fill("(<condition>) AS <name>", condition=condition, name=name))
     return join(",\n    ", named)
+
+
+def _condition(plan: TrendsPlan, series: SeriesPlan, with_consent: LiteralString) -> Fragment:
+    condition = compile_condition(series.condition, PeopledReading(plan.project_id))
+    if series.measure.leaves_out_cookieless:
+        condition = join(" AND ", (condition, literal(with_consent)))
+    return condition
 
 
 def _match(plan: TrendsPlan, index: int) -> Fragment:
@@ -193,7 +220,7 @@ def _groups(plan: TrendsPlan) -> Fragment:
     return join("", names)
 
 
-def _by_measure(plan: TrendsPlan, amount: LiteralString, people: LiteralString) -> Fragment:
+def _by_measure(plan: TrendsPlan, amount: LiteralString, people: Fragment) -> Fragment:
     """The value of a roll-up cell: which formula depends on the asked event."""
     return fill(
         _BY_MEASURE,
@@ -201,8 +228,8 @@ def _by_measure(plan: TrendsPlan, amount: LiteralString, people: LiteralString) 
         uniques=_events_with(plan, Aggregation.UNIQUE_USERS),
         amount=literal(amount),
         amount_again=literal(amount),
-        people=literal(people),
-        people_again=literal(people),
+        people=people,
+        people_again=people,
     )
 
 

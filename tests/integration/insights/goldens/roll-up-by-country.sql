@@ -3,8 +3,8 @@
 
 SELECT event, event_kind, shown, is_rest, bucket, multiIf(
     has({p0:Array(Int64)}, event), toFloat64(sum(amount)),
-    has({p1:Array(Int64)}, event), toFloat64(uniqMerge(people)),
-    ifNull(sum(amount) / nullIf(uniqMerge(people), 0), 0)) AS value
+    has({p1:Array(Int64)}, event), toFloat64(finalizeAggregation(uniqMergeState(people))),
+    ifNull(sum(amount) / nullIf(finalizeAggregation(uniqMergeState(people)), 0), 0)) AS value
 FROM
 (
     SELECT
@@ -50,7 +50,7 @@ SELECT
     [({p6:Int64}, {p3:String}, countIf(true), sumIf(event_count, true), uniqMergeStateIf(visitors, true))] AS measured
 FROM dashboard_event_rollup_daily
 WHERE project_id = {p7:String} AND dimension = {p8:String}
-    AND toInt64(day) BETWEEN {p9:Int64} AND {p10:Int64} AND (match_0)
+    AND toInt64(day) BETWEEN {p9:Int64} AND {p10:Int64} AND (((kind = {p3:String}) AND cookieless = 0))
 GROUP BY bucket, split_0
 )
 ARRAY JOIN measured AS cell

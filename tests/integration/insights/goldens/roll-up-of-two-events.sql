@@ -23,7 +23,7 @@ SELECT
 ({p7:Int64}, {p3:String}, countIf(match_1), sumIf(event_count, match_1), uniqMergeStateIf(visitors, match_1))] AS measured
 FROM dashboard_event_rollup_daily
 WHERE project_id = {p8:String} AND dimension = {p9:String}
-    AND toInt64(day) BETWEEN {p10:Int64} AND {p11:Int64} AND (match_0 OR match_1)
+    AND toInt64(day) BETWEEN {p10:Int64} AND {p11:Int64} AND (((kind = {p2:String})) OR ((kind = {p3:String}) AND cookieless = 0))
 GROUP BY bucket
 )
 ARRAY JOIN measured AS cell
