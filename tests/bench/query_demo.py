@@ -20,7 +20,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Generator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -36,7 +36,7 @@ from appliance.config.endpoints import resolve_endpoints
 from appliance.config.load import load_settings
 from appliance.config.model import Settings
 from appliance.storage.clickhouse.client import ClickHouse
-from tests.bench.query_questions import PAGES, QUESTIONS
+from tests.bench.query_questions import PAGES, QUESTIONS, Call, Spec
 from tests.support.stack import FROM_SOURCE, QUERY, pug, running_stack
 
 WARM_MS_MAX = 1000
@@ -51,8 +51,6 @@ WORDS = {
 }
 """What the benchmark's events are called in the demo's shop."""
 _CACHES = ("MARK CACHE", "UNCOMPRESSED CACHE", "QUERY CONDITION CACHE", "PRIMARY INDEX CACHE")
-
-Spec = Mapping[str, object]
 
 
 class Cell(msgspec.Struct, frozen=True, kw_only=True):
@@ -113,11 +111,11 @@ class Asker:
         assert isinstance(number, int)
         return number
 
-    async def cell(self, name: str, specs: Sequence[Spec]) -> Cell:
+    async def cell(self, name: str, calls: Sequence[Call]) -> Cell:
         """Questions asked at the same time: cold, warm, kept."""
 
         async def ask(earlier: int) -> int:
-            answers = await asyncio.gather(*(self._ask(name, spec, earlier) for spec in specs))
+            answers = await asyncio.gather(*(self._ask(name, call, earlier) for call in calls))
             return sum(answers)
 
         await self._forget()
@@ -127,7 +125,7 @@ class Asker:
         busy = self._busy_seconds() - before
         _, kept = await timed(lambda: ask(self._rounds))
         return Cell(
-            name=name if len(specs) == 1 else f"{name} ({len(specs)} questions)",
+            name=name if len(calls) == 1 else f"{name} ({len(calls)} questions)",
             cold_ms=round(cold, 1),
             warm_ms=round(statistics.median(warm), 1),
             worst_ms=round(max(warm), 1),
@@ -141,10 +139,10 @@ class Asker:
         times = [process.cpu_times() for process in self._processes]
         return sum(one.user + one.system for one in times)
 
-    async def _ask(self, name: str, spec: Spec, earlier: int) -> int:
-        end = self._end - timedelta(seconds=earlier)
+    async def _ask(self, name: str, call: Call, earlier: int) -> int:
+        end = self._end - timedelta(days=call.days_earlier, seconds=earlier)
         message = {
-            "spec": spec,
+            "spec": in_words_of_the_shop(call.spec),
             "timeRange": {
                 "from": (end - timedelta(days=self._days + 1)).isoformat(),
                 "to": end.isoformat(),
@@ -240,12 +238,10 @@ async def run(data_dir: Path, *, events: int, days: int, rounds: int) -> Report:
 
         assert await poll(visible, every_seconds=0.2, timeout_seconds=VISIBLE_SECONDS_MAX)
         waited = perf_counter() - began
-        cells = [
-            await asker.cell(name, [in_words_of_the_shop(spec)]) for name, spec in QUESTIONS.items()
-        ]
+        cells = [await asker.cell(name, [Call(spec)]) for name, spec in QUESTIONS.items()]
         singles = tuple(cells)
-        for name, specs in PAGES.items():
-            cells.append(await asker.cell(name, list(map(in_words_of_the_shop, specs))))
+        for name, calls in PAGES.items():
+            cells.append(await asker.cell(name, calls))
     finally:
         await asker.close()
     return Report(

@@ -130,9 +130,10 @@ async def make_events(clickhouse: ClickHouse, project: str, own: int, skew: floa
 
 
 async def _copy(clickhouse: ClickHouse, projects: int) -> None:
-    """The first project under other names; its store is thrown away, so are the views."""
-    for (view,) in await clickhouse.rows(_VIEWS):
-        await clickhouse.command(f"DROP VIEW {view}")
+    """The first project under other names; the views come back for the events that follow."""
+    views = [str(view) for (view,) in await clickhouse.rows(_VIEWS)]
+    for view in views:
+        await clickhouse.command(f"DETACH TABLE {view}")
     tables = [str(name) for (name,) in await clickhouse.rows(_COPIED)]
     waiting = [(f"bench-{number}", table) for number in range(1, projects) for table in tables]
 
@@ -148,6 +149,8 @@ async def _copy(clickhouse: ClickHouse, projects: int) -> None:
             _tell(f"{project}: {table}")
 
     await asyncio.gather(*(copy() for _ in range(FILLERS)))
+    for view in views:
+        await clickhouse.command(f"ATTACH TABLE {view}")
 
 
 async def _settle(clickhouse: ClickHouse) -> None:

@@ -2,19 +2,39 @@
 
 Invariant: events follow from their number alone, so every run asks the same data; sessions have
 eight events within minutes, people come back, and every question finds something.
+
+The overview page is that of the contract, traffic view [dashboard-ui Overview]: six tiles with
+total, total of the period before and series, and eight panels. There are events of 30 days only.
+Asked about 30 days, the period before would be empty and cost nothing; so it is the same 30 days a
+day earlier, of which 29 have events. It costs what it costs in life, and shares nothing with the
+present one.
 """
 
 import json
 from collections.abc import Mapping
+from datetime import datetime, timedelta
 from typing import Final
+
+from msgspec import Struct
 
 from appliance.gen.shared.insights.v1.insights_pb import QueryRequest
 
 DAYS: Final = 30
+START: Final = "2025-05-01T00:00:00Z"
 END: Final = "2025-05-31T00:00:00Z"
 EVENTS_A_SESSION: Final = 8
 ROWS_OF_A_PANEL: Final = 50
 """What the panels of an overview show beside the rest; they count cookieless visitors too."""
+
+Spec = Mapping[str, object]
+
+
+class Call(Struct, frozen=True):
+    """A question of a page; `days_earlier` is how much earlier its window is than the page's."""
+
+    spec: Spec
+    days_earlier: int = 0
+
 
 _VIEW: Final = {"event": {"kind": "page_view"}}
 _UNIQUE: Final = {**_VIEW, "aggregation": "AGGREGATION_TYPE_UNIQUE_USERS"}
@@ -106,9 +126,53 @@ QUESTIONS: Final[Mapping[str, Mapping[str, object]]] = {
     },
 }
 
-PAGES: Final[Mapping[str, list[Mapping[str, object]]]] = {
-    "overview page": [
-        spec | {"includeCookieless": True}
+
+def _ranked_people(key: str) -> dict[str, object]:
+    return _top(
+        dimension="DIMENSION_PROPERTY",
+        property=key,
+        scope=_WEB,
+        metric=_PEOPLE,
+        limit=ROWS_OF_A_PANEL,
+    )
+
+
+_TILES: Final[tuple[dict[str, object], ...]] = (
+    {"events": [_UNIQUE]},
+    {"session": _session("SESSIONS")},
+    {"events": [_VIEW]},
+    {"session": _session("AVG_EVENTS_PER_SESSION")},
+    {"session": _session("BOUNCE_RATE")},
+    {"session": _session("AVG_DURATION")},
+)
+_SPLIT_SESSIONS: Final = tuple(
+    _trend(session=_session("SESSIONS"), breakdowns=_by(key), breakdownLimit=ROWS_OF_A_PANEL)
+    for key in ("$channel", "$referrerDomain")
+)
+_PANELS: Final = (
+    *map(_ranked_people, ("$pathname", "$referrerDomain", "$country", "$browser")),
+    {"insightType": "INSIGHT_TYPE_MAP", "map": {"scope": _WEB, "metric": _PEOPLE}},
+    _top(dimension="DIMENSION_EVENT_KIND", limit=ROWS_OF_A_PANEL),
+    *_SPLIT_SESSIONS,
+)
+
+
+def _with_cookieless(spec: Spec) -> Spec:
+    return {**spec, "includeCookieless": True}
+
+
+def _overview() -> list[Call]:
+    calls: list[Call] = []
+    for tile in _TILES:
+        total, series = _with_cookieless(_total(**tile)), _with_cookieless(_trend(**tile))
+        calls += [Call(total), Call(total, days_earlier=1), Call(series)]
+    return calls + [Call(_with_cookieless(panel)) for panel in _PANELS]
+
+
+PAGES: Final[Mapping[str, list[Call]]] = {
+    "overview page": _overview(),
+    "overview page, 13 of before": [
+        Call(_with_cookieless(spec))
         for spec in (
             _trend(events=[_UNIQUE]),
             _trend(events=[_VIEW]),
@@ -116,28 +180,12 @@ PAGES: Final[Mapping[str, list[Mapping[str, object]]]] = {
                 _total(session=_session(metric))
                 for metric in ("SESSIONS", "BOUNCE_RATE", "AVG_DURATION", "AVG_EVENTS_PER_SESSION")
             ),
-            *(
-                _top(
-                    dimension="DIMENSION_PROPERTY",
-                    property=key,
-                    scope=_WEB,
-                    metric=_PEOPLE,
-                    limit=ROWS_OF_A_PANEL,
-                )
-                for key in ("$pathname", "$country", "$browser", "$os", "$device")
-            ),
-            *(
-                _trend(
-                    session=_session("SESSIONS"),
-                    breakdowns=_by(key),
-                    breakdownLimit=ROWS_OF_A_PANEL,
-                )
-                for key in ("$channel", "$referrerDomain")
-            ),
+            *map(_ranked_people, ("$pathname", "$country", "$browser", "$os", "$device")),
+            *_SPLIT_SESSIONS,
         )
     ],
     "dashboard of 8 tiles": [
-        QUESTIONS[name]
+        Call(QUESTIONS[name])
         for name in (
             "trend, total by day",
             "trend, unique users by day",
@@ -153,11 +201,15 @@ PAGES: Final[Mapping[str, list[Mapping[str, object]]]] = {
 """Questions that are asked at the same time."""
 
 
-def request_of(spec: Mapping[str, object]) -> QueryRequest:
-    """The message that asks a question about all 30 days."""
+def request_of(spec: Spec, *, days_earlier: int = 0) -> QueryRequest:
+    """The message that asks a question about all 30 days, or about as many some days earlier."""
+    earlier = timedelta(days=days_earlier)
     message = {
         "spec": spec,
-        "timeRange": {"from": "2025-05-01T00:00:00Z", "to": END},
+        "timeRange": {
+            "from": (datetime.fromisoformat(START) - earlier).isoformat(),
+            "to": (datetime.fromisoformat(END) - earlier).isoformat(),
+        },
         "granularity": "GRANULARITY_DAY",
     }
     return QueryRequest.from_json(json.dumps(message))
