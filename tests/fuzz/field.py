@@ -33,6 +33,7 @@ from tests.fuzz.inputs import JSON, WEB, WEB_TEXT, Input
 from tests.fuzz.oracle import Meaning, judge, read
 from tests.support.api_services import api_process
 from tests.support.pipeline import Stage, open_stage
+from tests.support.queues import is_worked_off
 from tests.support.rpc import BATCH_CREATE
 
 ANSWER_SECONDS_MAX: Final = 20.0
@@ -266,8 +267,7 @@ async def check_stored(field: Field, project: str, stage: Stage) -> int:
     jetstream = await stage.streams.jetstream()
 
     async def idle() -> bool | None:
-        told = await jetstream.consumer_info(EVENTS_STREAM, EVENTS_DURABLE)
-        return not (told.num_pending or told.num_ack_pending) or None
+        return await is_worked_off(jetstream, EVENTS_STREAM, EVENTS_DURABLE) or None
 
     if not await poll(idle, every_seconds=0.2, timeout_seconds=STORED_SECONDS_MAX):
         raise Finding("the worker does not come to an end")

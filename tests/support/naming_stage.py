@@ -37,6 +37,7 @@ from appliance.storage.streams.publish import Publisher
 from appliance.workers.duty import Duty
 from appliance.workers.profiles import profile_duties
 from tests.support.control import own_event_store, own_schema
+from tests.support.queues import is_worked_off
 
 WAIT_SECONDS = 120.0
 EVERY_SECONDS = 0.02
@@ -119,8 +120,7 @@ class NamingStage:
             try:
                 jetstream = await self.stores.streams.jetstream()
                 for durable in order:  # the first one publishes to the others before it ends
-                    told = await jetstream.consumer_info(PROFILES_STREAM, durable)
-                    if told.num_pending or told.num_ack_pending:
+                    if not await is_worked_off(jetstream, PROFILES_STREAM, durable):
                         return None
             except Exception:  # noqa: BLE001 the server was killed and is on its way back
                 return None

@@ -19,6 +19,7 @@ from appliance.storage.streams.publish import Publisher
 from appliance.storage.streams.work import WorkItem, WorkSource
 from appliance.workers.queue import Limits, QueueWorker
 from tests.support.mail_stage import MailStage, open_mail_stage
+from tests.support.queues import is_worked_off
 
 pytestmark = [pytest.mark.anyio, pytest.mark.integration]
 
@@ -135,8 +136,7 @@ async def settled(stage: MailStage) -> None:
 
     async def answer() -> bool | None:
         jetstream = await stage.streams.jetstream()
-        told = await jetstream.consumer_info(EMAIL_STREAM, EMAIL_DURABLE)
-        return (told.num_pending == 0 and told.num_ack_pending == 0) or None
+        return await is_worked_off(jetstream, EMAIL_STREAM, EMAIL_DURABLE) or None
 
     assert await poll(answer, every_seconds=0.05, timeout_seconds=WAIT_SECONDS)
 
