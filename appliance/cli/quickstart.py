@@ -69,7 +69,7 @@ async def _welcome(settings: Settings, ports: Ports, *, demo: bool) -> Connectio
     url = f"{scheme}://{shown}:{ports.api}"
     await _run_own(("project", "first", "--url", url), config)
     if demo and first_time:
-        _say(f"sending {DEMO_EVENTS} demo events through {url}")
+        _say(f"sending about {DEMO_EVENTS} demo events through {url}")
         await _run_own(("seed", "--events", str(DEMO_EVENTS), "--days", str(DEMO_DAYS)), config)
     return load_connection(path)
 
