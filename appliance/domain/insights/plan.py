@@ -85,6 +85,11 @@ class SegmentationPlan(Struct, frozen=True, kw_only=True, tag=True):
     matches: Condition
     measure: Measure
 
+    @property
+    def counts_people(self) -> bool:
+        """Whether a set of ids is needed."""
+        return counts_people(self.measure)
+
 
 InsightPlan = (
     TrendsPlan

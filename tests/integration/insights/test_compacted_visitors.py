@@ -17,6 +17,7 @@ from appliance.domain.insights.spec import (
     EventQuery,
     Granularity,
     InsightSpec,
+    Segmentation,
     TimeRange,
     TopK,
     Trends,
@@ -30,6 +31,7 @@ from appliance.storage.clickhouse.compacted_visitors import (
     list_behind_visitors,
     load_reached_visitors,
 )
+from appliance.storage.clickhouse.insights.compacted import FEW_IDS
 from appliance.storage.clickhouse.insights.explain import explain_insight
 from appliance.storage.clickhouse.insights.ranking import compile_ranking
 from appliance.storage.clickhouse.insights.run import ClickHouseInsights
@@ -63,6 +65,10 @@ _WRITES = [
     *(("compacted_visitors_progress", nth) for nth in range(1, 6)),
 ]
 """Late rows, of days and of full weeks; today's numbers; two days; and weeks."""
+
+
+def _split(key: str) -> Breakdown:
+    return Breakdown(properties=(key,))
 
 
 def _day(number: int) -> date:
@@ -99,7 +105,8 @@ def _plan(spec, project):
 
 
 async def _answer(store, project, spec):
-    return await ClickHouseInsights(store).answer(_plan(spec, project))
+    """From bitmaps however few there are."""
+    return await ClickHouseInsights(store, few_ids=0).answer(_plan(spec, project))
 
 
 async def _count(store, project, days: int = 10) -> float:
@@ -142,6 +149,15 @@ def _rankings(draw) -> InsightSpec:
     )
 
 
+@st.composite
+def _totals(draw) -> InsightSpec:
+    """One number of people, over any of the events of a trend."""
+    trend = draw(rolled_up_trends())
+    aggregation = draw(st.sampled_from(_OF_PEOPLE))
+    events = tuple(replace(query, aggregation=aggregation) for query in trend.question.events)
+    return replace(trend, question=Segmentation(events=events))
+
+
 def _on_pages(events):
     """The same texts as pages and referrers, of which one person has many."""
     return [
@@ -172,9 +188,12 @@ def _served(answer) -> oracle.Answer:
     size=st.integers(1, 15),
     passes=st.lists(st.one_of(st.none(), st.integers(-1, 50)), min_size=1, max_size=4),
     trends=st.lists(rolled_up_trends(), min_size=1, max_size=3),
+    totals=st.lists(_totals(), min_size=1, max_size=3),
     rankings=st.lists(_rankings(), min_size=1, max_size=3),
 )
-async def test_answers_are_the_oracles(event_store, events, size, passes, trends, rankings) -> None:
+async def test_answers_are_the_oracles(
+    event_store, events, size, passes, trends, totals, rankings
+) -> None:
     """Whichever blocks and days are compacted, in any steps, also when the clock went back."""
     project = f"visitors-{next(_PROJECTS)}"
     blocks = make_blocks(project, events, size)
@@ -186,6 +205,9 @@ async def test_answers_are_the_oracles(event_store, events, size, passes, trends
         answer = await _answer(event_store, project, spec)
         if len(_served(answer)) == len(answer.series):  # no real `$others` beside the rest
             assert _served(answer) == oracle.trends(spec, events, is_rest_exact=True)
+    for spec in totals:
+        total = (await _answer(event_store, project, spec)).total
+        assert total == pytest.approx(oracle.segmentation(spec, events), rel=1e-9)
     for spec in rankings:
         answer = await _answer(event_store, project, spec)
         told = [(row.value, row.is_rest, row.amount) for row in answer.rows]
@@ -194,25 +216,39 @@ async def test_answers_are_the_oracles(event_store, events, size, passes, trends
         ]
 
 
-@pytest.mark.parametrize(
-    "question",
-    [
-        _people().question,
-        Trends(events=(_VISITORS,)),
-        Trends(events=(_VISITORS,), breakdown=Breakdown(properties=("$os",))),
-    ],
-    ids=["ranking", "trend", "split"],
-)
-async def test_bitmaps_are_what_is_read(event_store, question) -> None:
+_REPEATING = {
+    "pages": _people().question,
+    "trend by page": Trends(events=(_VISITORS,), breakdown=_split("$pathname")),
+}
+_ONCE_A_DAY = {
+    "total": Segmentation(events=(_VISITORS,)),
+    "trend": Trends(events=(_VISITORS,)),
+    "trend by system": Trends(events=(_VISITORS,), breakdown=_split("$os")),
+    "systems": replace(_people().question, property="$os"),
+    "map": replace(_people().question, dimension=Dimension.COUNTRY, property="$country"),
+}
+
+
+@pytest.mark.parametrize("name", [*_REPEATING, *_ONCE_A_DAY])
+async def test_bitmaps_are_read_where_sets_hold_many(event_store, name) -> None:
     """Before the first pass the roll-up answers alone; what is explained is what is asked."""
     project = f"visitors-{next(_PROJECTS)}"
-    plan = _plan(replace(_people(), question=question), project)
-    (rows,) = make_blocks(project, [_event("u1", 0)], 1)
+    question = (_REPEATING | _ONCE_A_DAY)[name]
+    at_once, a_day_more = (
+        _plan(replace(_people(days), question=question), project) for days in (10, 11)
+    )
+
+    async def reads_bitmaps(plan) -> bool:
+        return "compacted_visitors" in (await explain_insight(event_store, plan)).sql
+
+    (rows,) = make_blocks(project, [_event("0", 0)], 1)
     await event_store.insert(rows)
-    assert "compacted_visitors" not in (await explain_insight(event_store, plan)).sql
+    await _insert_crowd(event_store, project, 0, 0, FEW_IDS // 10)
+    assert not await reads_bitmaps(a_day_more)
     assert project in await list_behind_visitors(event_store, _LATER)
     assert await compact_visitors(event_store, project, _LATER)
-    assert "compacted_visitors" in (await explain_insight(event_store, plan)).sql
+    assert await reads_bitmaps(a_day_more)
+    assert await reads_bitmaps(at_once) is (name in _REPEATING)
     assert project not in await list_behind_visitors(event_store, _LATER)
     assert project in await list_behind_visitors(event_store, _LATER + timedelta(days=1))
 

@@ -5,12 +5,12 @@ see. A page asks many questions at once: whoever comes while it is read for a pr
 same answer.
 """
 
-from typing import Final, LiteralString
+from typing import Final, LiteralString, assert_never
 
 from msgspec import Struct
 
 from appliance.base.tasks import Joint
-from appliance.domain.insights.plan import TrendsPlan
+from appliance.domain.insights.plan import SegmentationPlan, TrendsPlan
 from appliance.domain.insights.ranking import RankingPlan
 from appliance.domain.insights.route import DAY_MS, Source
 from appliance.domain.insights.sessions import SessionsPlan
@@ -21,11 +21,18 @@ from appliance.storage.clickhouse.compacted_visitors import (
     ReachedVisitors,
     read_reached_visitors,
 )
-from appliance.storage.clickhouse.insights.people_ranking import ranks_changing
+from appliance.storage.clickhouse.insights.people_ranking import is_changing, ranks_changing
 
 _BOTH: Final[LiteralString] = """
 SELECT * FROM (<sessions>) AS sessions, (<visitors>) AS visitors
 """.replace("<sessions>", REACHED).replace("<visitors>", REACHED_VISITORS)
+
+
+FEW_IDS: Final = 400_000
+"""Sets of so many ids are united in less time than the longer statement takes to plan."""
+
+PeoplePlan = TrendsPlan | SegmentationPlan | RankingPlan
+"""What may count people from the daily roll-up."""
 
 
 class _Progress(Struct, frozen=True, kw_only=True):
@@ -34,10 +41,14 @@ class _Progress(Struct, frozen=True, kw_only=True):
 
 
 class CompactedReader:
-    """Tells how far projects are compacted now; used on one loop."""
+    """Tells how far projects are compacted now; used on one loop.
 
-    def __init__(self, store: ClickHouse) -> None:
+    Up to `few_ids`, visitors are counted from sets although there are bitmaps.
+    """
+
+    def __init__(self, store: ClickHouse, *, few_ids: int = FEW_IDS) -> None:
         self._store = store
+        self._few_ids = few_ids
         self._under_way: dict[str, Joint[_Progress]] = {}
 
     async def sessions(self, plan: SessionsPlan) -> Reached | None:
@@ -47,17 +58,21 @@ class CompactedReader:
         reached = (await self._progress(plan.project_id)).sessions
         return reached if reached.before_block else None
 
-    async def visitors(self, plan: TrendsPlan | RankingPlan) -> ReachedVisitors | None:
-        """How far the visitors of a plan are; None where the roll-up alone is read.
-
-        So it is where a few sets are united: bitmaps would not make up for the longer statement.
-        """
+    async def visitors(self, plan: PeoplePlan) -> ReachedVisitors | None:
+        """How far the visitors of a plan are; None where the roll-up alone is read."""
         if plan.source is not Source.EVENT_ROLLUP or not plan.counts_people:
             return None
-        if isinstance(plan, RankingPlan) and not ranks_changing(plan):
-            return None
         reached = (await self._progress(plan.project_id)).visitors
-        return reached if reached.before_day > plan.range.start_ms // DAY_MS else None
+        if reached.before_day <= plan.range.start_ms // DAY_MS:
+            return None
+        return None if self._has_few_ids(plan, reached) else reached
+
+    def _has_few_ids(self, plan: PeoplePlan, reached: ReachedVisitors) -> bool:
+        """Whether the sets of a plan hold few ids together, each visitor once a day at most."""
+        if _has_people_many_times(plan):
+            return False
+        days = (plan.range.end_ms - plan.range.start_ms) // DAY_MS
+        return (reached.before_number - 1) * days <= self._few_ids
 
     async def _progress(self, project_id: str) -> _Progress:
         reading = self._under_way.get(project_id)
@@ -71,3 +86,16 @@ class CompactedReader:
         finally:
             self._under_way.pop(project_id, None)
         return _Progress(sessions=read_reached(row[:2]), visitors=read_reached_visitors(row[2:]))
+
+
+def _has_people_many_times(plan: PeoplePlan) -> bool:
+    """Whether one person has many of the values that a plan is split by."""
+    match plan:
+        case RankingPlan():
+            return ranks_changing(plan)
+        case TrendsPlan():
+            return any(is_changing(key) for key in plan.breakdown.keys)
+        case SegmentationPlan():
+            return False
+        case _:
+            assert_never(plan)

@@ -84,7 +84,7 @@ async def load_compacted_state(store: ClickHouse, plan: InsightPlan) -> Compacte
     match plan:
         case SessionTrendsPlan() | SessionNumberPlan():
             return Compacted(sessions=await CompactedReader(store).sessions(plan.sessions))
-        case TrendsPlan() | RankingPlan():
+        case TrendsPlan() | SegmentationPlan() | RankingPlan():
             return Compacted(visitors=await CompactedReader(store).visitors(plan))
         case _:
             return NOTHING_COMPACTED
@@ -99,7 +99,7 @@ def compile_insight(plan: InsightPlan, compacted: Compacted = NOTHING_COMPACTED)
         case SessionTrendsPlan() | SessionNumberPlan():
             statement = _compile_sessions(plan, compacted.sessions)
         case SegmentationPlan():
-            statement = compile_segmentation(plan)
+            statement = compile_segmentation(plan, compacted.visitors)
         case FunnelPlan():
             statement = compile_funnel(plan)
         case RetentionPlan():

@@ -144,7 +144,12 @@ def ranks_people(plan: RankingPlan) -> bool:
 
 def ranks_changing(plan: RankingPlan) -> bool:
     """Whether one person has many of the ranked values, so that sets hold people many times."""
-    return plan.dimension is Dimension.PROPERTY and find_promoted(plan.property_key) in CHANGING
+    return plan.dimension is Dimension.PROPERTY and is_changing(plan.property_key)
+
+
+def is_changing(key: str) -> bool:
+    """Whether one person has many values of a property."""
+    return find_promoted(key) in CHANGING
 
 
 async def rank_people(

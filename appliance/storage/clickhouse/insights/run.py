@@ -3,8 +3,8 @@
 Invariant: driver errors end here as ours, by `ask`.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Final, assert_never, cast
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final, TypeVar, assert_never, cast
 
 import msgspec
 import structlog
@@ -38,7 +38,9 @@ from appliance.domain.insights.user_flow import FlowEnd, FlowLink, UserFlowPlan,
 from appliance.domain.insights.weight import Weight, weigh, weigh_source
 from appliance.storage.clickhouse.ask import ask
 from appliance.storage.clickhouse.client import ClickHouse, Row, Setting
-from appliance.storage.clickhouse.insights.compacted import CompactedReader
+from appliance.storage.clickhouse.compacted_visitors import ReachedVisitors
+from appliance.storage.clickhouse.fragment import Statement
+from appliance.storage.clickhouse.insights.compacted import FEW_IDS, CompactedReader
 from appliance.storage.clickhouse.insights.data_version import compile_data_version
 from appliance.storage.clickhouse.insights.funnels import compile_funnel
 from appliance.storage.clickhouse.insights.people_behind import compile_people_behind
@@ -66,12 +68,21 @@ _NS_PER_MS: Final = 1_000_000
 _LOG: Final = structlog.stdlib.get_logger()
 
 
-class ClickHouseInsights:
-    """Answers plans from the event store; `quiet` is for questions that nobody waits for."""
+Plan = TypeVar("Plan", TrendsPlan, SegmentationPlan, RankingPlan)
+Compile = Callable[[Plan, ReachedVisitors | None], Statement]
 
-    def __init__(self, clickhouse: ClickHouse, *, quiet: bool = False) -> None:
+
+class ClickHouseInsights:
+    """Answers plans from the event store; `quiet` is for questions that nobody waits for.
+
+    `few_ids` is what `CompactedReader` takes.
+    """
+
+    def __init__(
+        self, clickhouse: ClickHouse, *, quiet: bool = False, few_ids: int = FEW_IDS
+    ) -> None:
         self._clickhouse = clickhouse
-        self._compacted = CompactedReader(clickhouse)
+        self._compacted = CompactedReader(clickhouse, few_ids=few_ids)
         self._quiet = quiet
 
     async def answer(self, plan: InsightPlan) -> InsightAnswer:
@@ -83,12 +94,12 @@ class ClickHouseInsights:
         limits = self._limits(weigh(plan))
         match plan:
             case TrendsPlan():
-                rows = await self._trend(plan, limits)
+                rows = await self._count(plan, compile_trends, limits)
                 answer = shape_trends(plan, [_read_trend_row(row) for row in rows])
             case SessionTrendsPlan() | SessionNumberPlan():
                 answer = await self._sessions(plan, limits)
             case SegmentationPlan():
-                ((total,),) = await ask(self._clickhouse, compile_segmentation(plan), limits)
+                ((total,),) = await self._count(plan, compile_segmentation, limits)
                 answer = SegmentationAnswer(total=msgspec.convert(total, float))
             case FunnelPlan():
                 rows = await ask(self._clickhouse, compile_funnel(plan), limits)
@@ -138,19 +149,22 @@ class ClickHouseInsights:
         rows = await ask(self._clickhouse, compile_session_trends(plan, reached), limits)
         return shape_trends(plan, [_read_trend_row(row) for row in rows])
 
-    async def _trend(self, plan: TrendsPlan, limits: Mapping[str, Setting]) -> Sequence[Row]:
+    async def _count(
+        self, plan: Plan, write: Compile[Plan], limits: Mapping[str, Setting]
+    ) -> Sequence[Row]:
+        rows = await self._count_bitmaps(plan, write, limits)
+        return await ask(self._clickhouse, write(plan, None), limits) if rows is None else rows
+
+    async def _count_bitmaps(
+        self, plan: Plan, write: Compile[Plan], limits: Mapping[str, Setting]
+    ) -> Sequence[Row] | None:
         reached = await self._compacted.visitors(plan)
-        if reached is not None:
-            rows = await ask_visitors(self._clickhouse, compile_trends(plan, reached), limits)
-            if rows is not None:
-                return rows
-        return await ask(self._clickhouse, compile_trends(plan), limits)
+        if reached is None:
+            return None
+        return await ask_visitors(self._clickhouse, write(plan, reached), limits)
 
     async def _rank(self, plan: RankingPlan, limits: Mapping[str, Setting]) -> RankingAnswer:
-        reached = await self._compacted.visitors(plan)
-        found = None
-        if reached is not None:
-            found = await ask_visitors(self._clickhouse, compile_ranking(plan, reached), limits)
+        found = await self._count_bitmaps(plan, compile_ranking, limits)
         if found is None and ranks_people(plan):
             return RankingAnswer(rows=await rank_people(self._clickhouse, plan, limits))
         if found is None:
