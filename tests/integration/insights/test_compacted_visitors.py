@@ -188,7 +188,7 @@ def _served(answer) -> oracle.Answer:
     size=st.integers(1, 15),
     passes=st.lists(st.one_of(st.none(), st.integers(-1, 50)), min_size=1, max_size=4),
     trends=st.lists(rolled_up_trends(), min_size=1, max_size=3),
-    totals=st.lists(_totals(), min_size=1, max_size=3),
+    totals=st.lists(_totals(), min_size=1, max_size=2),
     rankings=st.lists(_rankings(), min_size=1, max_size=3),
 )
 async def test_answers_are_the_oracles(
