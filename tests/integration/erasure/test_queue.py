@@ -64,6 +64,16 @@ async def is_processing(stage: ErasureStage, request: str) -> None:
     assert await poll(answer, every_seconds=0.05, timeout_seconds=WAIT_SECONDS)
 
 
+async def is_hidden(stage: ErasureStage, profile_id: str) -> None:
+    async def answer() -> bool | None:
+        living = await stage.database.rows(
+            "SELECT 1 FROM profiles WHERE id = $1 AND delete_time IS NULL", profile_id
+        )
+        return not living or None
+
+    assert await poll(answer, every_seconds=0.05, timeout_seconds=WAIT_SECONDS)
+
+
 async def test_queued_events_do_not_reappear(stage: ErasureStage) -> None:
     """Events wait on the queue, the erasure begins, then the worker starts."""
     await stage.add_events([("e1", "s1"), ("other", "s2")])
@@ -235,6 +245,7 @@ async def test_a_profile_that_waited_on_the_queue_goes_too(stage: ErasureStage) 
         item = None
         while item is None:
             item = await source.next(free=1, wait_seconds=1)
+        await is_hidden(stage, "P1")
         await stage.add_profile("P2", "e1")
         await stage.add_alias("anon-b", "P2", "e1")
         await source.done(item)
