@@ -10,12 +10,15 @@ import pytest
 
 from appliance.api.app import create_app
 from appliance.base.tasks import poll
-from appliance.base.units import Bytes
+from appliance.base.units import Bytes, Seconds
+from appliance.config.endpoints import resolve_endpoints
 from appliance.config.model import NatsSettings, Settings
 from appliance.domain.ingest.allowance import month_of
 from appliance.services.allowances import EXCHANGE_SECONDS, Allowances
 from appliance.services.queue_room import LOOK_SECONDS
+from appliance.storage.migrate import migrate_nats
 from appliance.storage.postgres.limits import exchange
+from appliance.storage.streams.connection import Streams
 from appliance.storage.streams.publish import EVENTS_STREAM
 from appliance.storage.streams.queues import load_stored
 from tests.support.clocks import FixedClock
@@ -65,15 +68,25 @@ class Sender:
         await self.stack.services.settled()
 
 
+async def empty_queue(engines: Settings) -> None:
+    """Take away the events that tests before this one left on the shared queue."""
+    endpoint = resolve_endpoints(engines).nats
+    await migrate_nats(endpoint, Seconds(86400), lambda _name: None)
+    streams = Streams(endpoint, name="pug-test-empty")
+    try:
+        await (await streams.jetstream()).purge_stream(EVENTS_STREAM)
+    finally:
+        await streams.close()
+
+
 @pytest.fixture
 async def sender(engines: Settings) -> AsyncGenerator[Sender]:
     settings = Settings(
         data_dir=engines.data_dir, nats=NatsSettings(events_bytes_max=Bytes(QUEUE_BYTES))
     )
     clock = FixedClock(datetime.now(tz=UTC))
+    await empty_queue(engines)  # before the application looks how full it is
     async with control_stack(engines, settings, clock) as stack:
-        streams = stack.services.stores.streams
-        await (await streams.jetstream()).purge_stream(EVENTS_STREAM)
         made = await stack.services.projects.create_project("Shop")
         app = create_app(stack.services, settings, clock=clock)
         transport = httpx.ASGITransport(app)
